@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _COMPAT_LINUX_NETDEVICE_H
+#define _COMPAT_LINUX_NETDEVICE_H
+
+#include_next <linux/netdevice.h>
+
+/* The driver's ndo_start_xmit() needs no lock. */
+static inline void netif_set_lltx(struct net_device *dev)
+{
+#ifdef COMPAT_HAS_NETDEV_LLTX
+	dev->lltx = true;
+#else
+	dev->features |= NETIF_F_LLTX;
+#endif
+}
+
+/* The device stays in the namespace that it was made in. */
+static inline void netif_set_netns_immutable(struct net_device *dev)
+{
+#if defined(COMPAT_HAS_NETDEV_NETNS_IMMUTABLE)
+	dev->netns_immutable = true;
+#elif defined(COMPAT_HAS_NETDEV_NETNS_LOCAL)
+	dev->netns_local = true;
+#else
+	dev->features |= NETIF_F_NETNS_LOCAL;
+#endif
+}
+
+#endif

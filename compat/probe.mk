@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+# What the headers of the target kernel have. Stable kernels take changes over,
+# so each question is put to the header itself, not to a version number.
+#
+# $(call has,NAME,HEADER,REGEX): -DCOMPAT_HAS_NAME if HEADER has a line like REGEX
+
+has = $(if $(shell grep -sE '$(3)' $(srctree)/include/$(2)),-DCOMPAT_HAS_$(1))
+
+ccflags-y += $(call has,TUNNEL_FLAGS_BITMAP,net/ip_tunnels.h,IP_TUNNEL_DECLARE_FLAGS)
+ccflags-y += $(call has,IPTUNNEL_XMIT_IPCB_FLAGS,net/ip_tunnels.h,u16 ipcb_flags)
+ccflags-y += $(call has,RTNL_NEWLINK_PARAMS,net/rtnetlink.h,^struct rtnl_newlink_params)
+ccflags-y += $(call has,RTNL_DEV_LINK_NET_CAPABLE,net/rtnetlink.h,rtnl_dev_link_net_capable)
+ccflags-y += $(call has,PERNET_EXIT_RTNL,net/net_namespace.h,[*]exit_rtnl)
+ccflags-y += $(call has,NETDEV_LLTX,linux/netdevice.h,unsigned.*lltx:1)
+ccflags-y += $(call has,NETDEV_NETNS_IMMUTABLE,linux/netdevice.h,netns_immutable:1)
+ccflags-y += $(call has,NETDEV_NETNS_LOCAL,linux/netdevice.h,netns_local:1)
+ccflags-y += $(call has,SKB_UNSET_TRANSPORT_HEADER,linux/skbuff.h,skb_unset_transport_header)

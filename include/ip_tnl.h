@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What ip_tunnel_core.ko offers to the tunnel kinds, grouped by the file that
+ * implements it.
+ *
+ * Two objects make a tunnel:
+ *
+ *   struct ip_tnl         the net_device's private area: counters, sequence
+ *			   numbers, soft errors, everything that changes with
+ *			   traffic. It lives as long as the device.
+ *   struct ip_tnl_entry   one configuration. Immutable once published, found
+ *			   by the packets it describes, replaced as a whole
+ *			   when the configuration changes, freed after a grace
+ *			   period. A packet reads exactly one of them.
+ */
+#ifndef _IPTNL_IP_TNL_H
+#define _IPTNL_IP_TNL_H
+
+#include <linux/netdevice.h>
+#include <linux/rhashtable-types.h>
+#include <net/dst_cache.h>
+#include <net/ip_tunnels.h>
+#include <net/net_namespace.h>
+#include <net/rtnetlink.h>
+
+#define IP_TNL_VERSION "1.0.0"
+
+struct ip_tnl;
+
+/**
+ * struct ip_tnl_params - what a user can configure, as plain values
+ * @remote: outer destination, 0 for any
+ * @local: outer source, 0 for any
+ * @i_key: GRE key that received packets carry, used with %GRE_KEY in @i_flags
+ * @o_key: GRE key that sent packets carry, used with %GRE_KEY in @o_flags
+ * @i_flags: GRE wire flags (csum, key, seq) that received packets must carry
+ * @o_flags: GRE wire flags that sent packets carry
+ * @df: %IP_DF in network byte order when path MTU discovery is on, else 0
+ * @protocol: IP protocol of the payload; 0 for any (ipip), %IPPROTO_GRE (gre)
+ * @ttl: outer TTL, 0 to take it from the payload
+ * @tos: outer TOS; with bit 0 set, DSCP is taken from the payload
+ * @ignore_df: do not copy the DF bit of an IPv4 payload
+ * @link: index of the underlay device in the tunnel's underlay namespace, or 0
+ * @fwmark: mark that the outer route is looked up with
+ *
+ * Addresses and keys are in network byte order.
+ */
+struct ip_tnl_params {
+	__be32	remote;
+	__be32	local;
+	__be32	i_key;
+	__be32	o_key;
+	__be16	i_flags;
+	__be16	o_flags;
+	__be16	df;
+	u8	protocol;
+	u8	ttl;
+	u8	tos;
+	bool	ignore_df;
+	int	link;
+	u32	fwmark;
+};
+
+/**
+ * struct ip_tnl_id - what identifies a tunnel to an arriving packet
+ * @remote: source of the packet, 0 in a tunnel that takes any
+ * @local: destination of the packet, 0 in a tunnel that takes any
+ * @key: GRE key, 0 where there is none
+ * @keyed: 1 if the GRE header carries a key, so that key 0 differs from none;
+ *	always 0 where both addresses are wildcards (as in-tree)
+ *
+ * Hashed as a whole: there is no padding.
+ */
+struct ip_tnl_id {
+	__be32	remote;
+	__be32	local;
+	__be32	key;
+	u32	keyed;
+};
+
+/**
+ * struct ip_tnl_entry - one published configuration of a tunnel
+ * @node: link in &ip_tnl_net.table
+ * @id: the hash key
+ * @tnl: the tunnel; outlives every reader of the entry
+ * @p: the configuration
+ * @dst_cache: routes for @p and for nothing else, so that a reader of an old
+ *	entry cannot leave its route to the new one
+ * @rcu: frees the entry after its last reader
+ */
+struct ip_tnl_entry {
+	struct rhlist_head	node;
+	struct ip_tnl_id	id;
+	struct ip_tnl		*tnl;
+	struct ip_tnl_params	p;
+	struct dst_cache	dst_cache;
+	struct rcu_head		rcu;
+};
+
+/**
+ * struct ip_tnl - private area of a tunnel device
+ * @tunnel: first, because other drivers look into it; @tunnel.parms, .net and
+ *	.fwmark mirror the entry for them, and are written under RTNL only
+ * @entry: current configuration; written under RTNL
+ * @list: link in &ip_tnl_net.tunnels; RTNL
+ */
+struct ip_tnl {
+	struct ip_tunnel		tunnel;
+	struct ip_tnl_entry __rcu	*entry;
+	struct list_head		list;
+};
+
+/**
+ * struct ip_tnl_net - the tunnels of one kind whose packets one namespace carries
+ * @table: &ip_tnl_entry by &ip_tnl_id; written under RTNL, read under RCU
+ * @tunnels: the same tunnels, wherever their devices are; RTNL
+ * @fallback: device that takes what no tunnel wants (tunl0, gre0), or NULL
+ */
+struct ip_tnl_net {
+	struct rhltable			table;
+	struct list_head		tunnels;
+	struct net_device __rcu		*fallback;
+};
+
+/* The numbers under which a kind receives the attributes that all have. */
+struct ip_tnl_attrs {
+	u16	link, local, remote, ttl, tos, pmtudisc, fwmark;
+	u16	encap_type, encap_flags, encap_sport, encap_dport, collect_md;
+};
+
+/**
+ * struct ip_tnl_kind - a kind of tunnel device
+ * @link_ops: rtnetlink operations; a device's kind is found from this member
+ * @net_ops: per-namespace operations, which call ip_tnl_net_init() and its like
+ * @net_id: key of this kind's &ip_tnl_net
+ * @fallback_name: name of the fallback device
+ * @protocol: default &ip_tnl_params.protocol
+ * @fallback_protocol: the fallback device's
+ * @options: GRE wire flags that can be configured; 0 for a kind without a header
+ * @attrs: attribute numbers
+ * @protocol_ok: whether an &ip_tnl_params.protocol can be configured
+ * @parse: reads the kind's own attributes into params that hold defaults and
+ *	the common attributes already; @data is never NULL. RTNL held.
+ * @fill: dumps the kind's own attributes, of at most @fill_size octets
+ * @fill_size: see @fill
+ */
+struct ip_tnl_kind {
+	struct rtnl_link_ops		link_ops;
+	struct pernet_operations	net_ops;
+	unsigned int			net_id;
+	const char			*fallback_name;
+	u8				protocol;
+	u8				fallback_protocol;
+	__be16				options;
+	struct ip_tnl_attrs		attrs;
+	size_t				fill_size;
+
+	bool	(*protocol_ok)(u8 protocol);
+	int	(*parse)(struct nlattr *data[], struct ip_tnl_params *p,
+			 struct netlink_ext_ack *extack);
+	int	(*fill)(struct sk_buff *skb, const struct ip_tnl_params *p);
+};
+
+static inline struct ip_tnl_kind *ip_tnl_kind(const struct net_device *dev)
+{
+	return container_of(dev->rtnl_link_ops, struct ip_tnl_kind, link_ops);
+}
+
+/* Configuration as its writers see it. Context: RTNL. */
+static inline struct ip_tnl_entry *ip_tnl_entry_rtnl(const struct ip_tnl *t)
+{
+	return rtnl_dereference(t->entry);
+}
+
+static inline struct ip_tnl_net *ip_tnl_net(const struct net *net, const struct ip_tnl_kind *kind)
+{
+	return net_generic(net, kind->net_id);
+}
+
+/* ip_tunnel_core.c: kinds, namespaces, the life of a device */
+int ip_tnl_kind_register(struct ip_tnl_kind *kind);
+void ip_tnl_kind_unregister(struct ip_tnl_kind *kind);
+int ip_tnl_net_init(struct net *net, struct ip_tnl_kind *kind);
+void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
+			  struct list_head *kill);
+void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind);
+void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind);
+int ip_tnl_init(struct net_device *dev);
+void ip_tnl_uninit(struct net_device *dev);
+
+/* ip_tnl_table.c: the lookup table */
+int ip_tnl_table_init(struct ip_tnl_net *tn);
+void ip_tnl_table_destroy(struct ip_tnl_net *tn);
+struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_params *p);
+void ip_tnl_entry_free(struct ip_tnl_entry *e);
+int ip_tnl_table_insert(struct ip_tnl_net *tn, struct ip_tnl_entry *e);
+void ip_tnl_table_remove(struct ip_tnl_net *tn, struct ip_tnl_entry *e);
+struct ip_tnl_entry *ip_tnl_table_find(struct ip_tnl_net *tn, const struct ip_tnl_params *p);
+struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remote,
+				   __be32 local, __be32 key, bool keyed);
+
+/* ip_tnl_config.c: one way from any user interface to a configured device */
+int ip_tnl_hlen(const struct ip_tnl_params *p);
+int ip_tnl_max_mtu(const struct ip_tnl_params *p);
+int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_params *p,
+	       unsigned int mtu, struct netlink_ext_ack *extack);
+int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool set_mtu,
+		  struct netlink_ext_ack *extack);
+int ip_tnl_change_mtu(struct net_device *dev, int mtu);
+
+/* ip_tnl_netlink.c: ip link */
+int ip_tnl_newlink(struct net_device *dev, struct rtnl_newlink_params *params,
+		   struct netlink_ext_ack *extack);
+int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr *data[],
+		      struct netlink_ext_ack *extack);
+void ip_tnl_dellink(struct net_device *dev, struct list_head *head);
+size_t ip_tnl_get_size(const struct net_device *dev);
+int ip_tnl_fill_info(struct sk_buff *skb, const struct net_device *dev);
+struct net *ip_tnl_get_link_net(const struct net_device *dev);
+int ip_tnl_get_iflink(const struct net_device *dev);
+
+/* ip_tnl_ioctl.c: ip tunnel */
+int ip_tnl_siocdevprivate(struct net_device *dev, struct ifreq *ifr, void __user *data, int cmd);
+int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd);
+
+/* ip_tnl_rx.c: receive */
+
+/**
+ * struct ip_tnl_packet - what an outer header says of a received packet
+ * @options: GRE wire flags that it carries (csum, key, seq); 0 for ipip
+ * @proto: ethertype of the payload, network byte order
+ * @seq: GRE sequence number, host byte order
+ * @hlen: octets from skb->data to the payload
+ */
+struct ip_tnl_packet {
+	__be16	options;
+	__be16	proto;
+	u32	seq;
+	int	hlen;
+};
+
+void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
+		const struct ip_tnl_packet *pkt, bool log_ecn);
+void ip_tnl_rcv_bad_csum(const struct ip_tnl_entry *e, struct sk_buff *skb);
+void ip_tnl_rcv_drop(struct sk_buff *skb);
+
+/* ip_tnl_icmp.c: errors that the underlay reports */
+int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool soft);
+
+/* ip_tnl_tx.c: transmit */
+
+/**
+ * struct ip_tnl_flow - how one packet leaves; the inputs of the transmit path
+ * @daddr: outer destination; 0 is resolved from the payload's route (NBMA)
+ * @saddr: outer source, 0 to let routing choose; the one chosen after routing
+ * @key: GRE key, network byte order
+ * @options: GRE wire flags to emit
+ * @df: %IP_DF or 0, network byte order; payload's bit added by routing
+ * @proto: IP protocol of the outer header
+ * @ttl: outer TTL, 0 to inherit; final after routing
+ * @tos: outer TOS, bit 0 to inherit; final after routing
+ * @ignore_df: leave the payload's DF bit out
+ * @hlen: octets that will be pushed between outer IP header and payload
+ * @link: underlay device index or 0
+ * @mark: mark for the outer route
+ * @gso_type: SKB_GSO_* of this encapsulation
+ * @dst_cache: where routes for this flow are kept, or NULL
+ */
+struct ip_tnl_flow {
+	__be32	daddr;
+	__be32	saddr;
+	__be32	key;
+	__be16	options;
+	__be16	df;
+	u8	proto;
+	u8	ttl;
+	u8	tos;
+	bool	ignore_df;
+	int	hlen;
+	int	link;
+	u32	mark;
+	int	gso_type;
+	struct dst_cache *dst_cache;
+};
+
+void ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e);
+struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
+			       struct ip_tnl_flow *f);
+void ip_tnl_tx_send(struct sk_buff *skb, struct rtable *rt, const struct ip_tnl_flow *f);
+
+#endif /* _IPTNL_IP_TNL_H */

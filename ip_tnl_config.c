@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From parameters to a configured device.
+ *
+ * ip link and ip tunnel both end here, with a complete &struct ip_tnl_params.
+ * It is checked first and then applied as a whole: packets see either the old
+ * configuration or the new one, and an error leaves the old one untouched.
+ */
+#include <linux/if_arp.h>
+#include <net/gre.h>
+#include <net/ip.h>
+#include <net/route.h>
+
+#include "gre_header.h"
+#include "ip_tnl.h"
+
+/* Octets that a tunnel puts between the outer IP header and the payload. */
+int ip_tnl_hlen(const struct ip_tnl_params *p)
+{
+	return p->protocol == IPPROTO_GRE ? gre_options_len(p->o_flags) : 0;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_hlen);
+
+static int ip_tnl_overhead(const struct ip_tnl_params *p)
+{
+	return sizeof(struct iphdr) + ip_tnl_hlen(p);
+}
+
+/* The largest payload that an IPv4 packet can carry. */
+int ip_tnl_max_mtu(const struct ip_tnl_params *p)
+{
+	return IP_MAX_MTU - ip_tnl_overhead(p);
+}
+
+/* The device that outer packets leave by, as far as it is known by now, or NULL. */
+static struct net_device *ip_tnl_lower_dev(struct net *net, const struct ip_tnl_params *p)
+{
+	struct net_device *lower = NULL;
+	struct flowi4 fl4;
+	struct rtable *rt;
+
+	if (p->remote) {
+		ip_tunnel_init_flow(&fl4, p->protocol, p->remote, p->local, p->o_key,
+				    p->tos & INET_DSCP_MASK, net, p->link, p->fwmark, 0, 0);
+		rt = ip_route_output_key(net, &fl4);
+		if (!IS_ERR(rt)) {
+			lower = rt->dst.dev;	/* RTNL keeps it */
+			ip_rt_put(rt);
+		}
+	}
+	if (!lower && p->link)
+		lower = __dev_get_by_index(net, p->link);
+	return lower;
+}
+
+/*
+ * Sets the headroom that packets for @dev should have below the payload.
+ * Return: the MTU that goes with the device below.
+ */
+static int ip_tnl_bind(struct net_device *dev, const struct ip_tnl_params *p)
+{
+	struct ip_tunnel *t = netdev_priv(dev);
+	struct net_device *lower = ip_tnl_lower_dev(t->net, p);
+	unsigned int room = LL_MAX_HEADER;
+	int mtu = ETH_DATA_LEN;
+
+	if (lower) {
+		room = lower->hard_header_len + READ_ONCE(lower->needed_headroom);
+		mtu = min_t(int, READ_ONCE(lower->mtu), IP_MAX_MTU);
+	}
+	WRITE_ONCE(dev->needed_headroom, ip_tunnel_limit_headroom(room + ip_tnl_overhead(p)));
+	return max(mtu - ip_tnl_overhead(p), IPV4_MIN_MTU);
+}
+
+/*
+ * Shows @p to those who look at the net_device or its struct ip_tunnel: the
+ * core, dumps, and other drivers. Transmit and receive do not read these.
+ */
+static void ip_tnl_mirror(struct net_device *dev, const struct ip_tnl_params *p)
+{
+	struct ip_tunnel *t = netdev_priv(dev);
+
+	gre_flags_to_tnl_flags(t->parms.i_flags, p->i_flags);
+	gre_flags_to_tnl_flags(t->parms.o_flags, p->o_flags);
+	t->parms.i_key = p->i_key;
+	t->parms.o_key = p->o_key;
+	WRITE_ONCE(t->parms.link, p->link);
+	t->parms.iph = (struct iphdr) {
+		.version	= 4,
+		.ihl		= 5,
+		.protocol	= p->protocol,
+		.frag_off	= p->df,
+		.ttl		= p->ttl,
+		.tos		= p->tos,
+		.saddr		= p->local,
+		.daddr		= p->remote,
+	};
+	t->fwmark = p->fwmark;
+	t->ignore_df = p->ignore_df;
+	t->hlen = ip_tnl_hlen(p);
+	t->tun_hlen = t->hlen;
+
+	__dev_addr_set(dev, &p->local, sizeof(p->local));
+	memcpy(dev->broadcast, &p->remote, sizeof(p->remote));
+}
+
+static int ip_tnl_check_duplicate(struct ip_tnl_net *tn, const struct ip_tnl *t,
+				  const struct ip_tnl_params *p, struct netlink_ext_ack *extack)
+{
+	const struct ip_tnl_entry *other = ip_tnl_table_find(tn, p);
+
+	if (!other || other->tnl == t)
+		return 0;
+	NL_SET_ERR_MSG(extack, "A tunnel with these addresses, key and link exists");
+	return -EEXIST;
+}
+
+/* Makes @e what packets and writers see of @t. Context: RTNL. */
+static int ip_tnl_publish(struct ip_tnl_net *tn, struct ip_tnl *t, struct ip_tnl_entry *e)
+{
+	struct ip_tnl_entry *old = ip_tnl_entry_rtnl(t);
+	int err;
+
+	/* New before old: no packet finds the tunnel missing. */
+	err = ip_tnl_table_insert(tn, e);
+	if (err)
+		return err;
+	rcu_assign_pointer(t->entry, e);
+	if (old)
+		ip_tnl_table_remove(tn, old);
+	else
+		list_add_tail(&t->list, &tn->tunnels);
+	return 0;
+}
+
+/**
+ * ip_tnl_add() - configure and register a new tunnel device
+ * @dev: allocated by the kind's setup, named, in its namespace; stays the
+ *	caller's to free on failure
+ * @net: namespace that carries the outer packets
+ * @p: configuration
+ * @mtu: MTU asked for, brought into its bounds; 0 to take it from the underlay
+ * @extack: receives the reason of a failure, may be NULL
+ *
+ * Context: RTNL. Return: 0, -EEXIST for a duplicate, or another errno.
+ */
+int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_params *p,
+	       unsigned int mtu, struct netlink_ext_ack *extack)
+{
+	struct ip_tnl_net *tn = ip_tnl_net(net, ip_tnl_kind(dev));
+	bool fallback = rtnl_dereference(tn->fallback) == dev;
+	struct ip_tnl *t = netdev_priv(dev);
+	struct ip_tnl_entry *e;
+	int bound_mtu, err;
+
+	err = ip_tnl_check_duplicate(tn, NULL, p, extack);
+	if (err)
+		return err;
+
+	t->tunnel.net = net;
+	ip_tnl_mirror(dev, p);
+	bound_mtu = ip_tnl_bind(dev, p);
+	if (mtu)
+		mtu = clamp_t(unsigned int, mtu, IPV4_MIN_MTU, ip_tnl_max_mtu(p));
+	else
+		mtu = bound_mtu;
+	/*
+	 * IPv6 gives no state to a device that has no MTU yet. A fallback device,
+	 * one in each namespace and rarely used, gets that when it is brought up.
+	 */
+	if (!fallback)
+		dev->mtu = mtu;
+	if (p->remote)
+		dev->flags |= IFF_POINTOPOINT;
+	if (ipv4_is_multicast(p->remote))
+		dev->flags |= IFF_BROADCAST;
+
+	e = ip_tnl_entry_alloc(t, p);
+	if (!e)
+		return -ENOMEM;
+	/* In the table before it is registered; down, so no packet finds it yet. */
+	err = ip_tnl_publish(tn, t, e);
+	if (err) {
+		ip_tnl_entry_free(e);
+		return err;
+	}
+	err = register_netdevice(dev);
+	if (err) {
+		ip_tnl_uninit(dev);
+		return err;
+	}
+	dev->mtu = mtu;
+	strscpy(t->tunnel.parms.name, dev->name, IFNAMSIZ);
+	return 0;
+}
+
+/* Devices are born point-to-point, multicast or neither, and stay so. */
+static bool ip_tnl_same_class(__be32 a, __be32 b)
+{
+	return !a == !b && ipv4_is_multicast(a) == ipv4_is_multicast(b);
+}
+
+/* What follows from a change for headroom, MTU and offloads. */
+static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *old,
+			  const struct ip_tnl_params *new, bool set_mtu)
+{
+	int more = ip_tnl_overhead(new) - ip_tnl_overhead(old);
+	int mtu = max_t(int, dev->mtu - more, IPV4_MIN_MTU);
+
+	if (old->link != new->link || old->fwmark != new->fwmark)
+		mtu = ip_tnl_bind(dev, new);
+	else if (more > 0)
+		ip_tunnel_adj_headroom(dev, dev->needed_headroom + more);
+	if (set_mtu && mtu != dev->mtu)
+		WRITE_ONCE(dev->mtu, mtu);
+	netdev_update_features(dev);
+}
+
+/**
+ * ip_tnl_change() - give a tunnel another configuration
+ * @dev: tunnel device
+ * @p: the complete new configuration
+ * @set_mtu: let the MTU follow
+ * @extack: receives the reason of a failure, may be NULL
+ *
+ * Context: RTNL. Return: 0, or an errno with nothing changed: -EEXIST for a
+ * duplicate of another tunnel, -EINVAL if the remote address is of another
+ * class, -ENOMEM.
+ */
+int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool set_mtu,
+		  struct netlink_ext_ack *extack)
+{
+	struct ip_tnl *t = netdev_priv(dev);
+	struct ip_tnl_net *tn = ip_tnl_net(t->tunnel.net, ip_tnl_kind(dev));
+	struct ip_tnl_params old = ip_tnl_entry_rtnl(t)->p;
+	struct ip_tnl_entry *e;
+	int err;
+
+	err = ip_tnl_check_duplicate(tn, t, p, extack);
+	if (err)
+		return err;
+	if (!ip_tnl_same_class(old.remote, p->remote)) {
+		NL_SET_ERR_MSG(extack, "Cannot change between any, one and multicast remote");
+		return -EINVAL;
+	}
+
+	e = ip_tnl_entry_alloc(t, p);
+	if (!e)
+		return -ENOMEM;
+	err = ip_tnl_publish(tn, t, e);
+	if (err) {
+		ip_tnl_entry_free(e);
+		return err;
+	}
+	ip_tnl_mirror(dev, p);
+	ip_tnl_rebind(dev, &old, p, set_mtu);
+	netdev_state_change(dev);
+	return 0;
+}
+
+/* ndo_change_mtu. Context: RTNL. Return: 0 or -EINVAL. */
+int ip_tnl_change_mtu(struct net_device *dev, int mtu)
+{
+	const struct ip_tnl *t = netdev_priv(dev);
+
+	if (mtu < IPV4_MIN_MTU || mtu > ip_tnl_max_mtu(&ip_tnl_entry_rtnl(t)->p))
+		return -EINVAL;
+	WRITE_ONCE(dev->mtu, mtu);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_change_mtu);

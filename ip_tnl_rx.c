@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Receive: from the outer IP header to the inner packet's own stack.
+ *
+ *	ipip_rcv / gre_rcv	read the outer header, ip_tnl_lookup()
+ *	ip_tnl_rcv		rules of the tunnel, pull, ECN, count, gro_cells
+ *
+ * Each packet ends in one of two places: gro_cells_receive(), or the label
+ * that counts it as an error of the device and frees it.
+ */
+#include <linux/if_ether.h>
+#include <net/dst_metadata.h>
+#include <net/gre.h>
+#include <net/inet_ecn.h>
+#include <net/ip.h>
+
+#include "ip_tnl.h"
+
+/*
+ * RFC 2890 2.2: a packet whose number is before the expected one is out of
+ * sequence. The first packet is always in. Several CPUs may receive for one
+ * tunnel: only one of them can take a number.
+ */
+static bool ip_tnl_seq_ok(struct ip_tunnel *t, u32 seq)
+{
+	u32 expected = READ_ONCE(t->i_seqno);
+
+	do {
+		if (expected && (s32)(seq - expected) < 0)
+			return false;
+	} while (!try_cmpxchg(&t->i_seqno, &expected, seq + 1));
+	return true;
+}
+
+/*
+ * RFC 6040 4.2. Only a real IP header is looked at, and only one that the
+ * caller made sure is linear. Return: whether the packet may live.
+ */
+static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
+{
+	u8 inner;
+	int level;
+
+	if (skb->protocol == htons(ETH_P_IP))
+		inner = ip_hdr(skb)->tos;
+	else if (skb->protocol == htons(ETH_P_IPV6))
+		inner = ipv6_get_dsfield(ipv6_hdr(skb));
+	else
+		return true;
+
+	level = INET_ECN_decapsulate(skb, outer, inner);
+	if (unlikely(level && log))
+		net_info_ratelimited("%s: non-ECT payload from %pI4 with outer TOS %#x\n",
+				     skb->dev->name, &saddr, outer);
+	return level < 2;
+}
+
+/**
+ * ip_tnl_rcv() - deliver a packet out of its tunnel
+ * @e: the tunnel's configuration, from ip_tnl_lookup()
+ * @skb: network header at the outer IP header, data right behind it; consumed
+ * @pkt: what the header between outer IP header and payload says
+ * @log_ecn: report ECN marks that make no sense
+ *
+ * The outer header is read before, never after, the packet is pulled: it may
+ * move. The skb is scrubbed once, by __iptunnel_pull_header().
+ *
+ * Context: RCU read side, softirq.
+ */
+void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
+		const struct ip_tnl_packet *pkt, bool log_ecn)
+{
+	const struct iphdr outer = *ip_hdr(skb);
+	struct ip_tunnel *t = &e->tnl->tunnel;
+	struct net_device *dev = t->dev;
+
+	if (e->p.i_flags & ~pkt->options & GRE_CSUM) {
+		DEV_STATS_INC(dev, rx_crc_errors);
+		goto error;
+	}
+	if (e->p.i_flags & GRE_SEQ &&
+	    !(pkt->options & GRE_SEQ && ip_tnl_seq_ok(t, pkt->seq))) {
+		DEV_STATS_INC(dev, rx_fifo_errors);
+		goto error;
+	}
+
+	if (__iptunnel_pull_header(skb, pkt->hlen, pkt->proto, true,
+				   !net_eq(READ_ONCE(t->net), dev_net(dev))))
+		goto too_short;
+	skb_reset_network_header(skb);
+	skb_reset_mac_header(skb);
+	skb->dev = dev;
+	if (!pskb_inet_may_pull(skb))
+		goto too_short;
+	if (!ip_tnl_ecn_ok(skb, outer.saddr, outer.tos, log_ecn)) {
+		DEV_STATS_INC(dev, rx_frame_errors);
+		goto error;
+	}
+	if (ipv4_is_multicast(outer.daddr)) {
+		DEV_STATS_INC(dev, multicast);
+		skb->pkt_type = PACKET_BROADCAST;
+	}
+
+	dev_sw_netstats_rx_add(dev, skb->len);
+	/* It is still the outer one's: nothing may take it for the inner one's. */
+	skb_unset_transport_header(skb);
+	gro_cells_receive(&t->gro_cells, skb);
+	return;
+
+too_short:
+	DEV_STATS_INC(dev, rx_length_errors);
+error:
+	DEV_STATS_INC(dev, rx_errors);
+	kfree_skb(skb);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_rcv);
+
+/* Counts and frees a packet whose GRE checksum is wrong. Context: RCU read side. */
+void ip_tnl_rcv_bad_csum(const struct ip_tnl_entry *e, struct sk_buff *skb)
+{
+	struct net_device *dev = e->tnl->tunnel.dev;
+
+	DEV_STATS_INC(dev, rx_crc_errors);
+	DEV_STATS_INC(dev, rx_errors);
+	kfree_skb(skb);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_rcv_bad_csum);
+
+/* Counts on the underlay device, and frees, a packet that no tunnel can be found for. */
+void ip_tnl_rcv_drop(struct sk_buff *skb)
+{
+	dev_core_stats_rx_dropped_inc(skb->dev);
+	kfree_skb(skb);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_rcv_drop);

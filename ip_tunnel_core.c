@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * iptnl: what all tunnel kinds share.
+ *
+ * This file: a kind's registration, its state in a namespace, and the life of
+ * a device from setup to free. The rest of the module:
+ *
+ *	ip_tnl_table.c		which tunnel a packet belongs to
+ *	ip_tnl_rx.c		out of the tunnel
+ *	ip_tnl_tx.c		into the tunnel
+ *	ip_tnl_icmp.c		errors that come back
+ *	ip_tnl_config.c		from parameters to a configured device
+ *	ip_tnl_netlink.c	parameters from ip link
+ *	ip_tnl_ioctl.c		parameters from ip tunnel
+ *
+ * Lifetime of a tunnel. ip_tnl_uninit() takes its entry out of the table. It
+ * runs after the device is down and unlisted, and unregister_netdevice_many()
+ * waits for a grace period between it and the priv_destructor; so a packet
+ * that still found the entry has left gro_cells and the device alone before
+ * ip_tnl_free() frees the one and the core the other.
+ */
+#include <linux/if_arp.h>
+#include <linux/module.h>
+
+#include "ip_tnl.h"
+
+#define IP_TNL_FEATURES	(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HIGHDMA | \
+			 NETIF_F_HW_CSUM | NETIF_F_GSO_SOFTWARE)
+
+static void ip_tnl_free(struct net_device *dev)
+{
+	struct ip_tnl *t = netdev_priv(dev);
+
+	gro_cells_destroy(&t->tunnel.gro_cells);
+}
+
+/**
+ * ip_tnl_setup() - what all tunnel devices have in common
+ * @dev: device just allocated; the kind sets its type and operations
+ * @kind: its kind
+ *
+ * Context: process.
+ */
+void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
+{
+	struct ip_tnl *t = netdev_priv(dev);
+
+	INIT_LIST_HEAD(&t->list);
+	t->tunnel.dev = dev;
+	t->tunnel.ip_tnl_net_id = kind->net_id;
+
+	dev->rtnl_link_ops = &kind->link_ops;
+	dev->flags = IFF_NOARP;
+	dev->addr_len = 4;
+	dev->features |= IP_TNL_FEATURES;
+	dev->hw_features |= IP_TNL_FEATURES;
+	netif_set_lltx(dev);
+	netif_keep_dst(dev);
+	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
+	dev->needs_free_netdev = true;
+	dev->priv_destructor = ip_tnl_free;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_setup);
+
+/* ndo_init. Context: RTNL. */
+int ip_tnl_init(struct net_device *dev)
+{
+	struct ip_tnl *t = netdev_priv(dev);
+
+	netdev_lockdep_set_classes(dev);
+	return gro_cells_init(&t->tunnel.gro_cells, dev);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_init);
+
+/* ndo_uninit: no packet finds the tunnel any more. Context: RTNL. */
+void ip_tnl_uninit(struct net_device *dev)
+{
+	struct ip_tnl_kind *kind = ip_tnl_kind(dev);
+	struct ip_tnl *t = netdev_priv(dev);
+	struct ip_tnl_net *tn = ip_tnl_net(t->tunnel.net, kind);
+	struct ip_tnl_entry *e = ip_tnl_entry_rtnl(t);
+
+	if (rtnl_dereference(tn->fallback) == dev)
+		RCU_INIT_POINTER(tn->fallback, NULL);
+	if (!e)
+		return;
+	RCU_INIT_POINTER(t->entry, NULL);
+	list_del_init(&t->list);
+	ip_tnl_table_remove(tn, e);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_uninit);
+
+static int ip_tnl_add_fallback(struct net *net, struct ip_tnl_kind *kind)
+{
+	const struct ip_tnl_params any = { .protocol = kind->fallback_protocol };
+	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
+	struct net_device *dev;
+	int err;
+
+	dev = alloc_netdev(kind->link_ops.priv_size, kind->fallback_name, NET_NAME_UNKNOWN,
+			   kind->link_ops.setup);
+	if (!dev)
+		return -ENOMEM;
+	dev_net_set(dev, net);
+	netif_set_netns_immutable(dev);
+
+	rtnl_lock();
+	rcu_assign_pointer(tn->fallback, dev);
+	err = ip_tnl_add(dev, net, &any, 0, NULL);
+	if (err)
+		RCU_INIT_POINTER(tn->fallback, NULL);
+	rtnl_unlock();
+	if (err)
+		free_netdev(dev);
+	return err;
+}
+
+/**
+ * ip_tnl_net_init() - pernet init of a kind
+ * @net: namespace
+ * @kind: the kind
+ *
+ * Makes the table, and the fallback device where
+ * net.core.fb_tunnels_only_for_init_net wants one.
+ *
+ * Context: process, no locks. Return: 0 or a negative errno.
+ */
+int ip_tnl_net_init(struct net *net, struct ip_tnl_kind *kind)
+{
+	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
+	int err;
+
+	INIT_LIST_HEAD(&tn->tunnels);
+	err = ip_tnl_table_init(tn);
+	if (err || !net_has_fallback_tunnels(net))
+		return err;
+
+	err = ip_tnl_add_fallback(net, kind);
+	if (err)
+		ip_tnl_table_destroy(tn);
+	return err;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_net_init);
+
+/*
+ * pernet exit_rtnl: every tunnel whose packets @net carries goes, wherever its
+ * device is. Devices in @net that another namespace carries go with the rest of
+ * the namespace's devices, by ip_tnl_dellink().
+ */
+void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
+			  struct list_head *kill)
+{
+	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
+	struct ip_tnl *t;
+
+	list_for_each_entry(t, &tn->tunnels, list)
+		unregister_netdevice_queue(t->tunnel.dev, kill);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_net_exit_rtnl);
+
+/* pernet exit, after the last device of exit_rtnl is gone. */
+void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind)
+{
+	ip_tnl_table_destroy(ip_tnl_net(net, kind));
+}
+EXPORT_SYMBOL_GPL(ip_tnl_net_exit);
+
+DEFINE_RTNL_NEWLINK(ip_tnl_newlink);
+
+/**
+ * ip_tnl_kind_register() - make a kind available to ip link and ip tunnel
+ * @kind: filled by the caller but for the operations that all kinds share
+ *
+ * Context: process. Return: 0 or a negative errno.
+ */
+int ip_tnl_kind_register(struct ip_tnl_kind *kind)
+{
+	struct rtnl_link_ops *ops = &kind->link_ops;
+	int err;
+
+	ops->priv_size = sizeof(struct ip_tnl);
+	ops->newlink = RTNL_NEWLINK(ip_tnl_newlink);
+	ops->changelink = ip_tnl_changelink;
+	ops->dellink = ip_tnl_dellink;
+	ops->get_size = ip_tnl_get_size;
+	ops->fill_info = ip_tnl_fill_info;
+	ops->get_link_net = ip_tnl_get_link_net;
+
+	err = register_pernet_device(&kind->net_ops);
+	if (err)
+		return err;
+	err = rtnl_link_register(ops);
+	if (err)
+		unregister_pernet_device(&kind->net_ops);
+	return err;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_kind_register);
+
+/* Takes all devices of the kind away. Context: process. */
+void ip_tnl_kind_unregister(struct ip_tnl_kind *kind)
+{
+	rtnl_link_unregister(&kind->link_ops);
+	unregister_pernet_device(&kind->net_ops);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_kind_unregister);
+
+static int __init ip_tnl_core_init(void)
+{
+	return 0;
+}
+
+static void __exit ip_tnl_core_exit(void)
+{
+	rcu_barrier();		/* ip_tnl_entry_free_rcu() is ours */
+}
+
+module_init(ip_tnl_core_init);
+module_exit(ip_tnl_core_exit);
+MODULE_DESCRIPTION("iptnl: code shared by the IPv4 tunnel drivers");
+MODULE_LICENSE("GPL");
+MODULE_VERSION(IP_TNL_VERSION);
