@@ -98,30 +98,31 @@ int gre_parse_header(struct sk_buff *skb, struct tnl_ptk_info *tpi, bool *csum_e
 }
 EXPORT_SYMBOL(gre_parse_header);
 
-/* The version's handlers, or NULL. @base: the first 4 octets of a GRE header. */
-static const struct gre_protocol *gre_protocol_of(const struct gre_base_hdr *base)
+static u8 gre_version(const struct gre_base_hdr *base)
 {
-	u8 version = be16_to_cpu(base->flags & GRE_VERSION);
-
-	return version < GREPROTO_MAX ? rcu_dereference(gre_protocols[version]) : NULL;
+	return be16_to_cpu(base->flags & GRE_VERSION);
 }
 
 static int gre_rcv(struct sk_buff *skb)
 {
 	const struct gre_protocol *proto;
+	u8 version;
 
-	if (!pskb_may_pull(skb, sizeof(struct gre_base_hdr))) {
-		dev_core_stats_rx_dropped_inc(skb->dev);
+	if (!pskb_may_pull(skb, sizeof(struct gre_base_hdr)))
 		goto drop;
-	}
-	proto = gre_protocol_of((const struct gre_base_hdr *)skb->data);
+	version = gre_version((const struct gre_base_hdr *)skb->data);
+	if (version >= GREPROTO_MAX)
+		goto drop;
+	proto = rcu_dereference(gre_protocols[version]);
 	if (!proto || !proto->handler) {
 		dev_core_stats_rx_nohandler_inc(skb->dev);
-		goto drop;
+		goto free;
 	}
 	return proto->handler(skb);
 
 drop:
+	dev_core_stats_rx_dropped_inc(skb->dev);
+free:
 	kfree_skb(skb);
 	return NET_RX_DROP;
 }
@@ -129,9 +130,13 @@ drop:
 static int gre_err(struct sk_buff *skb, u32 info)
 {
 	const struct iphdr *quoted = (const struct iphdr *)skb->data;
-	const struct gre_protocol *proto;
+	const struct gre_protocol *proto = NULL;
+	u8 version;
 
-	proto = gre_protocol_of((const struct gre_base_hdr *)(skb->data + quoted->ihl * 4));
+	/* icmp_rcv() made sure of 8 octets behind the quoted header. */
+	version = gre_version((const struct gre_base_hdr *)(skb->data + quoted->ihl * 4));
+	if (version < GREPROTO_MAX)
+		proto = rcu_dereference(gre_protocols[version]);
 	if (!proto || !proto->err_handler)
 		return -EPROTONOSUPPORT;
 	proto->err_handler(skb, info);

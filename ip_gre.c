@@ -167,10 +167,12 @@ static int gre_parse_flags(struct nlattr *attr, __be16 *flags, struct netlink_ex
 	if (!attr)
 		return 0;
 	*flags = nla_get_be16(attr);
-	if (!(*flags & ~GRE_OPTIONS))
-		return 0;
-	NL_SET_ERR_MSG_ATTR(extack, attr, "GRE flags can only be csum, key and seq");
-	return -EINVAL;
+	if (*flags & (GRE_VERSION | GRE_ROUTING)) {
+		NL_SET_ERR_MSG_ATTR(extack, attr, "GRE version 0 without routing is all there is");
+		return -EINVAL;
+	}
+	*flags &= GRE_OPTIONS;
+	return 0;
 }
 
 static int gre_parse(struct nlattr *data[], struct ip_tnl_params *p,

@@ -16,7 +16,7 @@ static bool ip_tnl_parm_ok(const struct ip_tnl_kind *kind, const struct ip_tunne
 {
 	return u->iph.version == 4 && u->iph.ihl == 5 &&
 	       !(u->iph.frag_off & ~htons(IP_DF)) && kind->protocol_ok(u->iph.protocol) &&
-	       !(kind->options && (u->i_flags | u->o_flags) & ~kind->options);
+	       !(kind->options && (u->i_flags | u->o_flags) & (GRE_VERSION | GRE_ROUTING));
 }
 
 static struct ip_tnl_params ip_tnl_from_parm(const struct ip_tnl_kind *kind,

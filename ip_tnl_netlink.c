@@ -88,7 +88,7 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 	int err;
 
 	if (!rtnl_dev_link_net_capable(dev, t->tunnel.net)) {
-		NL_SET_ERR_MSG(extack, "No permission in the namespace of the tunnel's underlay");
+		NL_SET_ERR_MSG(extack, "Operation not permitted in the namespace of the tunnel's underlay");
 		return -EPERM;
 	}
 	if (dev == rtnl_dereference(ip_tnl_net(t->tunnel.net, kind)->fallback)) {

@@ -50,7 +50,7 @@ static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 
 	level = INET_ECN_decapsulate(skb, outer, inner);
 	if (unlikely(level && log))
-		net_info_ratelimited("%s: non-ECT payload from %pI4 with outer TOS %#x\n",
+		net_info_ratelimited("%s: non-ECT from %pI4 with TOS=%#x\n",
 				     skb->dev->name, &saddr, outer);
 	return level < 2;
 }
