@@ -11,6 +11,7 @@
 #include <net/xfrm.h>
 
 #include "gre_header.h"
+#include "iptnl_version.h"
 
 /* Guards the writing of gre_protocols, which is read under RCU. */
 static DEFINE_MUTEX(gre_mutex);
@@ -166,4 +167,4 @@ module_init(gre_init);
 module_exit(gre_exit);
 MODULE_DESCRIPTION("iptnl: receive GRE by version");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("1.0.0");
+MODULE_VERSION(IPTNL_VERSION);

@@ -11,6 +11,7 @@
 
 #include "gre_header.h"
 #include "ip_tnl.h"
+#include "iptnl_version.h"
 
 static bool log_ecn_error = true;
 module_param(log_ecn_error, bool, 0644);
@@ -325,6 +326,6 @@ module_init(gre_init);
 module_exit(gre_exit);
 MODULE_DESCRIPTION("iptnl: GRE over IPv4 tunnels");
 MODULE_LICENSE("GPL");
-MODULE_VERSION(IP_TNL_VERSION);
+MODULE_VERSION(IPTNL_VERSION);
 MODULE_ALIAS_RTNL_LINK("gre");
 MODULE_ALIAS_NETDEV("gre0");

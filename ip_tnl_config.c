@@ -19,7 +19,6 @@ int ip_tnl_hlen(const struct ip_tnl_params *p)
 {
 	return p->protocol == IPPROTO_GRE ? gre_options_len(p->o_flags) : 0;
 }
-EXPORT_SYMBOL_GPL(ip_tnl_hlen);
 
 static int ip_tnl_overhead(const struct ip_tnl_params *p)
 {
@@ -258,7 +257,13 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 	return 0;
 }
 
-/* ndo_change_mtu. Context: RTNL. Return: 0 or -EINVAL. */
+/**
+ * ip_tnl_change_mtu() - ndo_change_mtu
+ * @dev: tunnel device
+ * @mtu: octets of payload
+ *
+ * Context: RTNL. Return: 0, or -EINVAL below 68 or above what fits an IPv4 packet.
+ */
 int ip_tnl_change_mtu(struct net_device *dev, int mtu)
 {
 	const struct ip_tnl *t = netdev_priv(dev);

@@ -158,7 +158,15 @@ int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd)
 }
 EXPORT_SYMBOL_GPL(ip_tnl_ctl);
 
-/* ndo_siocdevprivate. Context: RTNL. */
+/**
+ * ip_tnl_siocdevprivate() - ndo_siocdevprivate
+ * @dev: device it was asked of
+ * @ifr: not used
+ * @data: user's struct ip_tunnel_parm, read and written
+ * @cmd: see ip_tnl_ctl()
+ *
+ * Context: RTNL. Return: what ip_tnl_ctl() returns, or -EFAULT.
+ */
 int ip_tnl_siocdevprivate(struct net_device *dev, struct ifreq *ifr, void __user *data, int cmd)
 {
 	struct ip_tunnel_parm u;

@@ -115,7 +115,13 @@ error:
 }
 EXPORT_SYMBOL_GPL(ip_tnl_rcv);
 
-/* Counts and frees a packet whose GRE checksum is wrong. Context: RCU read side. */
+/**
+ * ip_tnl_rcv_bad_csum() - drop a packet whose GRE checksum is wrong
+ * @e: configuration of the tunnel that it claims to be for
+ * @skb: consumed
+ *
+ * Context: RCU read side.
+ */
 void ip_tnl_rcv_bad_csum(const struct ip_tnl_entry *e, struct sk_buff *skb)
 {
 	struct net_device *dev = e->tnl->tunnel.dev;
@@ -126,7 +132,12 @@ void ip_tnl_rcv_bad_csum(const struct ip_tnl_entry *e, struct sk_buff *skb)
 }
 EXPORT_SYMBOL_GPL(ip_tnl_rcv_bad_csum);
 
-/* Counts on the underlay device, and frees, a packet that no tunnel can be found for. */
+/**
+ * ip_tnl_rcv_drop() - drop a packet that no tunnel is responsible for
+ * @skb: counted as dropped on the underlay device that it came in by; consumed
+ *
+ * Context: softirq.
+ */
 void ip_tnl_rcv_drop(struct sk_buff *skb)
 {
 	dev_core_stats_rx_dropped_inc(skb->dev);

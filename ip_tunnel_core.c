@@ -23,6 +23,7 @@
 #include <linux/module.h>
 
 #include "ip_tnl.h"
+#include "iptnl_version.h"
 
 #define IP_TNL_FEATURES	(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HIGHDMA | \
 			 NETIF_F_HW_CSUM | NETIF_F_GSO_SOFTWARE)
@@ -62,7 +63,12 @@ void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 }
 EXPORT_SYMBOL_GPL(ip_tnl_setup);
 
-/* ndo_init. Context: RTNL. */
+/**
+ * ip_tnl_init() - ndo_init
+ * @dev: device being registered
+ *
+ * Context: RTNL. Return: 0 or -ENOMEM.
+ */
 int ip_tnl_init(struct net_device *dev)
 {
 	struct ip_tnl *t = netdev_priv(dev);
@@ -72,7 +78,12 @@ int ip_tnl_init(struct net_device *dev)
 }
 EXPORT_SYMBOL_GPL(ip_tnl_init);
 
-/* ndo_uninit: no packet finds the tunnel any more. Context: RTNL. */
+/**
+ * ip_tnl_uninit() - ndo_uninit: no packet finds the tunnel any more
+ * @dev: device that is down; may have been through here before
+ *
+ * Context: RTNL.
+ */
 void ip_tnl_uninit(struct net_device *dev)
 {
 	struct ip_tnl_kind *kind = ip_tnl_kind(dev);
@@ -142,10 +153,17 @@ int ip_tnl_net_init(struct net *net, struct ip_tnl_kind *kind)
 }
 EXPORT_SYMBOL_GPL(ip_tnl_net_init);
 
-/*
- * pernet exit_rtnl: every tunnel whose packets @net carries goes, wherever its
- * device is. Devices in @net that another namespace carries go with the rest of
- * the namespace's devices, by ip_tnl_dellink().
+/**
+ * ip_tnl_net_exit_rtnl() - pernet exit_rtnl of a kind
+ * @net: namespace that ends
+ * @kind: the kind
+ * @kill: devices to unregister are queued here
+ *
+ * Every tunnel whose packets @net carries goes, wherever its device is. Devices
+ * in @net that another namespace carries go with the rest of the namespace's
+ * devices, by ip_tnl_dellink().
+ *
+ * Context: RTNL.
  */
 void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
 			  struct list_head *kill)
@@ -158,7 +176,13 @@ void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
 }
 EXPORT_SYMBOL_GPL(ip_tnl_net_exit_rtnl);
 
-/* pernet exit, after the last device of exit_rtnl is gone. */
+/**
+ * ip_tnl_net_exit() - pernet exit of a kind
+ * @net: namespace that ends
+ * @kind: the kind
+ *
+ * Context: process, after the last device of ip_tnl_net_exit_rtnl() is gone.
+ */
 void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind)
 {
 	ip_tnl_table_destroy(ip_tnl_net(net, kind));
@@ -196,7 +220,12 @@ int ip_tnl_kind_register(struct ip_tnl_kind *kind)
 }
 EXPORT_SYMBOL_GPL(ip_tnl_kind_register);
 
-/* Takes all devices of the kind away. Context: process. */
+/**
+ * ip_tnl_kind_unregister() - take a kind and all of its devices away
+ * @kind: registered kind
+ *
+ * Context: process.
+ */
 void ip_tnl_kind_unregister(struct ip_tnl_kind *kind)
 {
 	rtnl_link_unregister(&kind->link_ops);
@@ -218,4 +247,4 @@ module_init(ip_tnl_core_init);
 module_exit(ip_tnl_core_exit);
 MODULE_DESCRIPTION("iptnl: code shared by the IPv4 tunnel drivers");
 MODULE_LICENSE("GPL");
-MODULE_VERSION(IP_TNL_VERSION);
+MODULE_VERSION(IPTNL_VERSION);

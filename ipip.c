@@ -11,6 +11,7 @@
 #include <net/xfrm.h>
 
 #include "ip_tnl.h"
+#include "iptnl_version.h"
 
 static bool log_ecn_error = true;
 module_param(log_ecn_error, bool, 0644);
@@ -279,6 +280,6 @@ module_init(ipip_init);
 module_exit(ipip_exit);
 MODULE_DESCRIPTION("iptnl: IPv4 and MPLS in IPv4 tunnels");
 MODULE_LICENSE("GPL");
-MODULE_VERSION(IP_TNL_VERSION);
+MODULE_VERSION(IPTNL_VERSION);
 MODULE_ALIAS_RTNL_LINK("ipip");
 MODULE_ALIAS_NETDEV("tunl0");

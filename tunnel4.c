@@ -17,6 +17,8 @@
 #include <net/protocol.h>
 #include <net/xfrm.h>
 
+#include "iptnl_version.h"
+
 static DEFINE_MUTEX(tunnel4_mutex);
 
 enum { TUNNEL4_IPV4, TUNNEL4_IPV6, TUNNEL4_MPLS, TUNNEL4_LISTS };
@@ -254,4 +256,4 @@ module_init(tunnel4_init);
 module_exit(tunnel4_exit);
 MODULE_DESCRIPTION("iptnl: receive IPv4, IPv6 and MPLS in IPv4");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("1.0.0");
+MODULE_VERSION(IPTNL_VERSION);

@@ -23,8 +23,6 @@
 #include <net/net_namespace.h>
 #include <net/rtnetlink.h>
 
-#define IP_TNL_VERSION "1.0.0"
-
 struct ip_tnl;
 
 /**
