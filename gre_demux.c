@@ -39,7 +39,9 @@ static int gre_replace_protocol(u8 version, const struct gre_protocol *old,
  * @proto: handlers; they run in softirq under RCU and consume the packet
  * @version: GRE version, below %GREPROTO_MAX
  *
- * Context: process. Return: 0, -EINVAL for another version, -EBUSY if it is taken.
+ * Context: process.
+ *
+ * Return: 0, -EINVAL for another version, -EBUSY if it is taken.
  */
 int gre_add_protocol(const struct gre_protocol *proto, u8 version)
 {
@@ -53,6 +55,7 @@ EXPORT_SYMBOL_GPL(gre_add_protocol);
  * @version: GRE version
  *
  * Context: process; waits for packets that the handlers still work on.
+ *
  * Return: 0, -EINVAL for another version, -EBUSY if @proto does not hold it.
  */
 int gre_del_protocol(const struct gre_protocol *proto, u8 version)
@@ -73,7 +76,9 @@ EXPORT_SYMBOL_GPL(gre_del_protocol);
  * @proto: not used; kept for the symbol's sake
  * @nhs: offset of the GRE header from skb->data; 0 where @csum_err is given
  *
- * Context: any. Return: length of the header in octets, or -EINVAL for one
+ * Context: any.
+ *
+ * Return: length of the header in octets, or -EINVAL for one
  * that is cut short or that RFC 2784 2.3 refuses, or a wrong checksum.
  */
 int gre_parse_header(struct sk_buff *skb, struct tnl_ptk_info *tpi, bool *csum_err,

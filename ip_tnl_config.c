@@ -141,7 +141,9 @@ static int ip_tnl_publish(struct ip_tnl_net *tn, struct ip_tnl *t, struct ip_tnl
  * @mtu: MTU asked for, brought into its bounds; 0 to take it from the underlay
  * @extack: receives the reason of a failure, may be NULL
  *
- * Context: RTNL. Return: 0, -EEXIST for a duplicate, or another errno.
+ * Context: RTNL.
+ *
+ * Return: 0, -EEXIST for a duplicate, or another errno.
  */
 int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_params *p,
 	       unsigned int mtu, struct netlink_ext_ack *extack)
@@ -222,7 +224,9 @@ static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *ol
  * @set_mtu: let the MTU follow
  * @extack: receives the reason of a failure, may be NULL
  *
- * Context: RTNL. Return: 0, or an errno with nothing changed: -EEXIST for a
+ * Context: RTNL.
+ *
+ * Return: 0, or an errno with nothing changed: -EEXIST for a
  * duplicate of another tunnel, -EINVAL if the remote address is of another
  * class, -ENOMEM.
  */
@@ -262,7 +266,9 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
  * @dev: tunnel device
  * @mtu: octets of payload
  *
- * Context: RTNL. Return: 0, or -EINVAL below 68 or above what fits an IPv4 packet.
+ * Context: RTNL.
+ *
+ * Return: 0, or -EINVAL below 68 or above what fits an IPv4 packet.
  */
 int ip_tnl_change_mtu(struct net_device *dev, int mtu)
 {

@@ -37,7 +37,9 @@ static bool ip_tnl_err_counts(const struct icmphdr *icmp, const struct ip_tnl_pa
  * which is the one over its own link. Any other error is remembered for
  * %IPTUNNEL_ERR_TIMEO, for transmit to tell the senders (RFC 2003 section 4).
  *
- * Context: RCU read side, softirq. Return: 0 if the error was taken, -ENOENT
+ * Context: RCU read side, softirq.
+ *
+ * Return: 0 if the error was taken, -ENOENT
  * if the tunnel has no remote that it could be about.
  */
 int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool soft)

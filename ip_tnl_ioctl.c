@@ -120,7 +120,9 @@ static struct ip_tnl *ip_tnl_ioctl_target(struct net_device *dev, struct ip_tnl_
  * @u: parameters; on success those of the tunnel, but for SIOCDELTUNNEL
  * @cmd: SIOCGETTUNNEL, SIOCADDTUNNEL, SIOCCHGTUNNEL or SIOCDELTUNNEL
  *
- * Context: RTNL. Return: 0; -EPERM without CAP_NET_ADMIN in the underlay's
+ * Context: RTNL.
+ *
+ * Return: 0; -EPERM without CAP_NET_ADMIN in the underlay's
  * namespace, or to delete the fallback device; -EINVAL for parameters or a
  * @cmd that make no sense; -EEXIST, -ENOENT; -ENOMEM.
  */
@@ -165,7 +167,9 @@ EXPORT_SYMBOL_GPL(ip_tnl_ctl);
  * @data: user's struct ip_tunnel_parm, read and written
  * @cmd: see ip_tnl_ctl()
  *
- * Context: RTNL. Return: what ip_tnl_ctl() returns, or -EFAULT.
+ * Context: RTNL.
+ *
+ * Return: what ip_tnl_ctl() returns, or -EFAULT.
  */
 int ip_tnl_siocdevprivate(struct net_device *dev, struct ifreq *ifr, void __user *data, int cmd)
 {

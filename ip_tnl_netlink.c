@@ -164,7 +164,9 @@ struct net *ip_tnl_get_link_net(const struct net_device *dev)
  * ip_tnl_get_iflink() - ndo_get_iflink
  * @dev: tunnel device
  *
- * Context: any. Return: index of the underlay device, in the underlay's
+ * Context: any.
+ *
+ * Return: index of the underlay device, in the underlay's
  * namespace, that the tunnel is bound to, or 0.
  */
 int ip_tnl_get_iflink(const struct net_device *dev)

@@ -56,7 +56,9 @@ static struct ip_tnl_id ip_tnl_id(const struct ip_tnl_params *p)
  * @t: the tunnel it is for
  * @p: the configuration, copied
  *
- * Context: process. Return: an entry that nobody can see yet, or NULL when
+ * Context: process.
+ *
+ * Return: an entry that nobody can see yet, or NULL when
  * out of memory; free it with ip_tnl_entry_free().
  */
 struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_params *p)
@@ -92,7 +94,9 @@ static void ip_tnl_entry_free_rcu(struct rcu_head *rcu)
  * @tn: tunnels of the kind and namespace
  * @e: entry; duplicates were ruled out with ip_tnl_table_find()
  *
- * Context: RTNL. Return: 0, -ENOMEM, -EBUSY or -E2BIG.
+ * Context: RTNL.
+ *
+ * Return: 0, -ENOMEM, -EBUSY or -E2BIG.
  */
 int ip_tnl_table_insert(struct ip_tnl_net *tn, struct ip_tnl_entry *e)
 {
@@ -111,7 +115,9 @@ void ip_tnl_table_remove(struct ip_tnl_net *tn, struct ip_tnl_entry *e)
  * @tn: tunnels of the kind and namespace
  * @p: configuration; addresses, presence and value of the key, and link count
  *
- * Context: RTNL. Return: its entry or NULL.
+ * Context: RTNL.
+ *
+ * Return: its entry or NULL.
  */
 struct ip_tnl_entry *ip_tnl_table_find(struct ip_tnl_net *tn, const struct ip_tnl_params *p)
 {
@@ -178,6 +184,7 @@ static struct ip_tnl_entry *ip_tnl_fallback(const struct ip_tnl_net *tn)
  * others, then the most specific one wins; the fallback device comes last.
  *
  * Context: RCU read side; the entry is good until its end.
+ *
  * Return: the tunnel's entry or NULL.
  */
 struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remote,

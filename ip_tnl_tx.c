@@ -209,7 +209,9 @@ static int ip_tnl_make_room(struct sk_buff *skb, struct net_device *dev,
  * On success the skb has room for @f->hlen octets and the outer IP header, and
  * its offloads are prepared; its head may have moved.
  *
- * Context: softirq or BH off. Return: a reference to the route, which
+ * Context: softirq or BH off.
+ *
+ * Return: a reference to the route, which
  * ip_tnl_tx_send() takes over, or NULL.
  */
 struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,

@@ -67,7 +67,9 @@ EXPORT_SYMBOL_GPL(ip_tnl_setup);
  * ip_tnl_init() - ndo_init
  * @dev: device being registered
  *
- * Context: RTNL. Return: 0 or -ENOMEM.
+ * Context: RTNL.
+ *
+ * Return: 0 or -ENOMEM.
  */
 int ip_tnl_init(struct net_device *dev)
 {
@@ -134,7 +136,9 @@ static int ip_tnl_add_fallback(struct net *net, struct ip_tnl_kind *kind)
  * Makes the table, and the fallback device where
  * net.core.fb_tunnels_only_for_init_net wants one.
  *
- * Context: process, no locks. Return: 0 or a negative errno.
+ * Context: process, no locks.
+ *
+ * Return: 0 or a negative errno.
  */
 int ip_tnl_net_init(struct net *net, struct ip_tnl_kind *kind)
 {
@@ -195,7 +199,9 @@ DEFINE_RTNL_NEWLINK(ip_tnl_newlink);
  * ip_tnl_kind_register() - make a kind available to ip link and ip tunnel
  * @kind: filled by the caller but for the operations that all kinds share
  *
- * Context: process. Return: 0 or a negative errno.
+ * Context: process.
+ *
+ * Return: 0 or a negative errno.
  */
 int ip_tnl_kind_register(struct ip_tnl_kind *kind)
 {

@@ -58,7 +58,9 @@ static struct xfrm_tunnel __rcu **tunnel4_seek(struct xfrm_tunnel __rcu **link, 
  * Handlers get packets with data behind the outer header, in softirq and under
  * RCU, and return 0 if they took the packet.
  *
- * Context: process. Return: 0, -EEXIST if the priority is taken, -EINVAL for
+ * Context: process.
+ *
+ * Return: 0, -EEXIST if the priority is taken, -EINVAL for
  * another family.
  */
 int xfrm4_tunnel_register(struct xfrm_tunnel *handler, unsigned short family)
@@ -88,6 +90,7 @@ EXPORT_SYMBOL(xfrm4_tunnel_register);
  * @family: the family it was registered for
  *
  * Context: process; waits for packets that the handler still works on.
+ *
  * Return: 0, or -ENOENT if it is not registered.
  */
 int xfrm4_tunnel_deregister(struct xfrm_tunnel *handler, unsigned short family)

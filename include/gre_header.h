@@ -41,6 +41,8 @@ struct gre_header {
 /**
  * gre_options_len() - octets of a GRE header that carries these options
  * @flags: GRE wire flags; all but %GRE_OPTIONS are ignored
+ *
+ * Return: 4, 8, 12 or 16.
  */
 static inline int gre_options_len(__be16 flags)
 {
@@ -84,7 +86,9 @@ static inline int gre_parse_erspan(struct sk_buff *skb, int at, struct gre_heade
  *
  * The checksum is not looked at: see gre_checksum_ok().
  *
- * Context: any. Return: 0, or -EINVAL for a header that is cut short, has one
+ * Context: any.
+ *
+ * Return: 0, or -EINVAL for a header that is cut short, has one
  * of the bits set that RFC 2784 2.3 refuses, or is of another version.
  */
 static inline int gre_header_parse(struct sk_buff *skb, int at, struct gre_header *h)
@@ -123,6 +127,8 @@ static inline int gre_header_parse(struct sk_buff *skb, int at, struct gre_heade
  *
  * Covers header and payload (RFC 2784 2.4). A good sum is left with the skb
  * for the inner protocol to use.
+ *
+ * Return: whether it is right.
  */
 static inline bool gre_checksum_ok(struct sk_buff *skb)
 {
