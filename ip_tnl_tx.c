@@ -53,6 +53,7 @@ EXPORT_SYMBOL_GPL(ip_tnl_flow_init);
 
 /* What the outer header may take from the payload. */
 struct ip_tnl_payload {
+	bool	ip;		/* false: there is nothing to take */
 	u8	dsfield;
 	u8	ttl;		/* 0 if it has none */
 	__be16	df;
@@ -67,10 +68,12 @@ static struct ip_tnl_payload ip_tnl_payload(const struct sk_buff *skb)
 	struct ip_tnl_payload in = { };
 
 	if (skb->protocol == htons(ETH_P_IP)) {
+		in.ip = true;
 		in.dsfield = ip_hdr(skb)->tos;
 		in.ttl = ip_hdr(skb)->ttl;
 		in.df = ip_hdr(skb)->frag_off & htons(IP_DF);
 	} else if (skb->protocol == htons(ETH_P_IPV6)) {
+		in.ip = true;
 		in.dsfield = ipv6_get_dsfield(ipv6_hdr(skb));
 		in.ttl = ipv6_hdr(skb)->hop_limit;
 	}
@@ -226,7 +229,7 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 	if (!f->daddr)
 		goto error;
 	if (f->tos & 1)
-		f->tos = in.dsfield;
+		f->tos = in.ip ? in.dsfield : f->tos & ~1;
 	if (!f->ignore_df)
 		f->df |= in.df;
 

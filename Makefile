@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What can be made here; 'make help' prints the lines marked ##. Kbuild says how the modules are put together.
+
+KVER ?= $(shell uname -r)
+KDIR ?= /lib/modules/$(KVER)/build
+DEMO_KERNEL ?= 6.12
+
+VM := tools/testing/vm
+# Without the kernel's vmlinux there is nothing to make BTF from: do not try, module by module.
+BTF := $(if $(wildcard $(KDIR)/vmlinux),,CONFIG_DEBUG_INFO_BTF_MODULES=)
+KBUILD_ARGS := --no-print-directory -C $(KDIR) M=$(CURDIR) $(BTF)
+
+# Without a key of one's own there is nothing to sign with.
+SIGN := $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
+RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
+
+.PHONY: modules install clean deps demo check check-debug lint roots debug-kernel help
+.DEFAULT_GOAL := modules
+
+modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
+	@tools/check-config $(KDIR)
+	@$(MAKE) $(KBUILD_ARGS) modules
+	@tools/check-symbols $(KDIR) $(CURDIR)
+
+install: modules ## install them to updates/, where modprobe prefers them
+	@$(MAKE) $(KBUILD_ARGS) $(SIGN) INSTALL_MOD_DIR=updates modules_install
+	@depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(RELEASE)
+
+clean: ## remove what a build left
+	@tools/check-config --present $(KDIR)
+	@$(MAKE) $(KBUILD_ARGS) clean
+
+deps: ## install the Debian packages the targets below need
+	@tools/deps
+
+demo: deps ## boot a VM and send traffic through an ipip and a gre tunnel (DEMO_KERNEL=6.12)
+	@tools/testing/demo $(DEMO_KERNEL)
+
+check: deps ## build, test and lint on every kernel
+	@tools/testing/check
+
+check-debug: deps debug-kernel ## run the tests in a kernel that looks for memory and locking errors
+	@tools/testing/check debug
+
+lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
+	@tools/lint
+
+roots: deps ## make the root directories of the VMs now, instead of when first needed
+	@$(VM)/roots
+
+debug-kernel: deps ## build the kernel that check-debug boots (once, 15 minutes)
+	@$(VM)/debug-kernel
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r target text; do printf '  make %-14s %s\n' "$$target" "$$text"; done
+	@echo
+	@echo "  $(VM)/run -k 6.12 -- COMMAND   runs any command in a VM with the modules; --help explains"

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Everything needed to start QEMU on a kernel: its image, an initramfs, the accelerator, the command line.
+# Sourced.
+
+[[ -n ${IPTNL_BOOT:-} ]] && return
+readonly IPTNL_BOOT=1
+# shellcheck source=tools/testing/vm/layer.sh
+source "$(dirname "${BASH_SOURCE[0]}")/layer.sh"
+
+# What the initramfs must load to reach the root and the host.
+INITRAMFS_MODULES=(virtio_pci 9pnet_virtio 9p overlay virtio_console)
+
+kernel_image() {
+	if [[ $1 == debug ]]; then
+		echo "$(debug_path)/bzImage"
+	else
+		echo "$(root_path "$1")/boot/vmlinuz-$(kernel_release "$1")"
+	fi
+}
+
+initramfs_path() {
+	echo "$CACHE/initramfs/$1-$({ kernel_image "$1"; cat "$VM_DIR/initramfs-init"; printf '%s\n' "${INITRAMFS_MODULES[@]}"; } | hash_text).cpio"
+}
+
+initramfs_ensure() {
+	local file
+	file=$(initramfs_path "$1")
+	[[ -f $file ]] || with_lock "initramfs-$1" initramfs_make "$1" "$file"
+}
+
+initramfs_make() {
+	local kernel=$1 file=$2 dir
+	[[ ! -f $file ]] || return 0
+	mkdir -p "$CACHE/initramfs"
+	dir=$(mktemp -d "$CACHE/initramfs/tmp.XXXXXX")
+	mkdir -p "$dir"/{bin,dev,proc,sys,lower,modules}
+	cp "$(root_path "$kernel")/bin/busybox" "$dir/bin/busybox"
+	cp "$VM_DIR/initramfs-init" "$dir/init"
+	mknod -m 600 "$dir/dev/console" c 5 1
+	[[ $kernel == debug ]] || initramfs_modules "$(root_path "$kernel")" "$(kernel_release "$kernel")" "$dir/modules"
+	(cd "$dir" && find . | cpio -o -H newc --quiet) >"$file.tmp"
+	rm -rf "$dir"
+	mv "$file.tmp" "$file"
+	forget 'initramfs/*' 14
+}
+
+# Copy the modules in loading order: 01-virtio.ko, 02-virtio_ring.ko, ...; unpacked, since insmod reads plain ones.
+initramfs_modules() {
+	local root=$1 release=$2 to=$3 m path n=10
+	while read -r path; do
+		n=$((n + 1))
+		m=$to/$n-$(basename "$path")
+		case $path in
+		*.xz) xz -dc "$root$path" >"${m%.xz}" ;;
+		*.zst) zstd -dcq "$root$path" >"${m%.zst}" ;;
+		*) cp "$root$path" "$m" ;;
+		esac
+	done < <(for m in "${INITRAMFS_MODULES[@]}"; do
+		chroot "$root" modprobe -S "$release" --show-depends "$m"
+	done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++')
+}
+
+# ---- the accelerator: KVM only where it proved to work (an openable /dev/kvm may hang a stock kernel)
+
+accelerator() {
+	local file
+	case ${IPTNL_KVM:-} in
+	1) echo kvm && return ;;
+	0) echo tcg && return ;;
+	esac
+	if [[ ! -w /dev/kvm ]]; then
+		echo tcg
+		return
+	fi
+	file=$CACHE/kvm-$({ uname -r; grep -m1 'model name' /proc/cpuinfo; qemu-system-x86_64 --version; } | hash_text)
+	[[ -s $file ]] || with_lock kvm kvm_probe "$1" "$file"
+	cat "$file"
+}
+
+kvm_probe() {
+	local verdict=tcg
+	[[ ! -s $2 ]] || return 0
+	say "finding out once whether KVM works here (at most 15 s)"
+	if timeout 15 qemu-system-x86_64 -accel kvm -cpu host -m 512 -nodefaults -display none -no-reboot \
+		-serial stdio -kernel "$(kernel_image "$1")" -initrd "$(initramfs_path "$1")" \
+		-append 'console=ttyS0 panic=-1 iptnl.probe' </dev/null 2>/dev/null | grep -q 'iptnl probe: alive'; then
+		verdict=kvm
+	fi
+	say "KVM $([[ $verdict == kvm ]] && echo works || echo 'does not work: using software emulation')"
+	echo "$verdict" >"$2"
+}
+
+# ---- the command line
+
+share() { # TAG DIR on|off
+	QEMU+=(-virtfs "local,path=$2,mount_tag=$1,security_model=none,multidevs=remap,readonly=$3")
+}
+
+port() { # NAME PIPE
+	QEMU+=(-chardev "file,id=$1,path=$2" -device "virtserialport,chardev=$1,name=$1")
+}
+
+# qemu_command KERNEL RUN-DIR MEMORY LAYER-OR-EMPTY : sets the array QEMU; RUN-DIR has share/, tree/, stdout, stderr.
+qemu_command() {
+	local kernel=$1 dir=$2 memory=$3 layer=$4 accel cpu=max lower=root
+	accel=$(accelerator "$kernel")
+	if [[ $accel == kvm ]]; then cpu=host; else accel=tcg,thread=multi; fi
+	QEMU=(qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp 2 -m "$memory" -nodefaults -display none -no-reboot)
+	share root "$(root_path "$kernel")" on
+	if [[ $kernel == debug ]]; then
+		share kmods "$(debug_path)/modules" on
+		lower=kmods,$lower
+	fi
+	if [[ -n $layer ]]; then
+		share layer "$layer" on
+		lower=layer,$lower
+	fi
+	share tree "$dir/tree" on
+	share job "$dir/share" off
+	QEMU+=(-serial "file:$dir/kernel.log")
+	if [[ -f $dir/share/job/shell ]]; then
+		QEMU+=(-chardev "stdio,id=tty,signal=off" -serial chardev:tty)
+	else
+		QEMU+=(-device virtio-serial-pci)
+		port stdout "$dir/stdout"
+		port stderr "$dir/stderr"
+	fi
+	QEMU+=(-kernel "$(kernel_image "$kernel")" -initrd "$(initramfs_path "$kernel")" -append "$(kernel_options) iptnl.lower=$lower ")
+}
+
+# Nothing hangs for ever (panic=-1 with -no-reboot ends QEMU), nothing is lost from the log, and the watchdogs
+# allow for an emulated processor on a busy machine.
+kernel_options() {
+	echo 'console=ttyS0 ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0' \
+		'watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=180 sysctl.kernel.hung_task_timeout_secs=300'
+}

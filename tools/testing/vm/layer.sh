@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Layers: our modules for one kernel, as a directory tree that is laid over the kernel's root.
+#
+#   work tree --rsync--> cache/build/KERNEL-TREE --make, in the root--> *.ko --depmod--> cache/layers/KERNEL-HASH
+#
+# The index (modules.dep, ...) is made against root and layer together, so in the guest "modprobe ipip" finds
+# ours in updates/ as it would after a DKMS install. A layer is named after its contents and never changes:
+# runs that use one are not disturbed by a build beside them. Sourced.
+
+[[ -n ${IPTNL_LAYER:-} ]] && return
+readonly IPTNL_LAYER=1
+# shellcheck source=tools/testing/vm/root.sh
+source "$(dirname "${BASH_SOURCE[0]}")/root.sh"
+# shellcheck source=tools/testing/vm/debug.sh
+source "$VM_DIR/debug.sh"
+
+readonly LAYER_RECIPE=2 # raise when the way a layer is made changes
+
+# What a module build leaves in a tree: neither copied from the work tree nor deleted from the copy.
+BUILD_PRODUCTS=('*.o' '*.ko' '*.mod' '*.mod.c' '*.a' '.*.cmd' '.*.d' '*.symvers' 'modules.order' '.tmp_*')
+
+rsync_filters() {
+	printf -- '--exclude=%s\n' .git "${BUILD_PRODUCTS[@]}"
+}
+
+# snapshot DIR : copy the work tree; a file's time changes only with its contents, so make rebuilds what it must.
+snapshot() {
+	local filters
+	mapfile -t filters < <(rsync_filters)
+	mkdir -p "$1"
+	rsync -rlp --checksum --delete "${filters[@]}" "$TREE/" "$1/"
+}
+
+kernel_release() {
+	if [[ $1 == debug ]]; then debug_release; else root_release "$(root_path "$1")"; fi
+}
+
+# Where, seen from inside the root, the kernel's build directory is.
+kernel_kdir() {
+	if [[ $1 == debug ]]; then echo "$DEBUG_MOUNT/build"; else echo "/lib/modules/$(kernel_release "$1")/build"; fi
+}
+
+# Where, on the host, the directory is that holds usr/lib/modules/RELEASE/kernel.
+kernel_modules() {
+	if [[ $1 == debug ]]; then echo "$(debug_path)/modules"; else root_path "$1"; fi
+}
+
+# Of this work tree, and of the sort of build that BUILD_VARIANT names.
+build_path() {
+	echo "$CACHE/build/$1${BUILD_VARIANT:-}-$(hash_text <<<"$TREE")"
+}
+
+# in_build KERNEL COMMAND... : run in the kernel's root, the copy of the tree being /mnt/iptnl.
+in_build() {
+	local kernel=$1 binds=()
+	shift
+	binds=(-b "$(build_path "$kernel"):/mnt/iptnl")
+	[[ $kernel != debug ]] || binds+=(-b "$(debug_path):$DEBUG_MOUNT")
+	"$VM_DIR/in-root" "$(root_path "$kernel")" "${binds[@]}" -- "$@"
+}
+
+# build_modules KERNEL MAKE-ARGUMENT... : copy the tree and build; make's warnings reach the terminal.
+build_modules() {
+	local kernel=$1 copy headers
+	shift
+	copy=$(build_path "$kernel")
+	[[ -f $TREE/Kbuild ]] || die "$TREE has no Kbuild: nothing to build"
+	snapshot "$copy" || die "could not copy $TREE to $copy"
+	# A header that appears or goes can change which file an #include finds: no dependency shows that.
+	headers=$(cd "$copy" && find . -name '*.h' ! -name '.*' | sort | hash_text)
+	if [[ $headers != "$(cat "$copy.headers" 2>/dev/null)" ]]; then
+		make_in_build "$kernel" clean >/dev/null
+		echo "$headers" >"$copy.headers"
+	fi
+	make_in_build "$kernel" "$@" 1>&2
+}
+
+make_in_build() {
+	in_build "$1" make -s -C /mnt/iptnl -j"$(nproc)" KDIR="$(kernel_kdir "$1")" "${@:2}"
+}
+
+built_modules() {
+	sed 's/\.o$/.ko/; s|.*/||' "$1/modules.order"
+}
+
+# layer_make KERNEL : build and make the layer; $(build_path).layer then names it.
+layer_make() {
+	local kernel=$1 copy release hash dir tmp ko
+	copy=$(build_path "$kernel")
+	release=$(kernel_release "$kernel")
+	say "kernel $kernel: building the modules for $release"
+	rm -f "$copy.layer"
+	build_modules "$kernel" modules || die "kernel $kernel: the modules do not build"
+	hash=$({ echo "$LAYER_RECIPE"; kernel_modules "$kernel"; cd "$copy" && built_modules . | xargs cat; } | hash_text)
+	dir=$CACHE/layers/$kernel-$hash
+	if [[ ! -d $dir ]]; then
+		tmp=$dir.tmp
+		rm -rf "$tmp"
+		mkdir -p "$tmp/usr/lib/modules/$release/updates"
+		while IFS= read -r ko; do
+			strip --strip-debug -o "$tmp/usr/lib/modules/$release/updates/$ko" "$copy/$ko"
+		done < <(built_modules "$copy")
+		layer_index "$kernel" "$release" "$tmp"
+		mv "$tmp" "$dir"
+		forget 'layers/*' 2
+	fi
+	touch "$dir"
+	echo "$dir" >"$copy.layer"
+}
+
+# Run depmod on the kernel's modules with the layer's updates/ beside them; the index goes into the layer.
+layer_index() {
+	local kernel=$1 release=$2 layer=$3 modules view=/mnt/view/usr/lib/modules/$2
+	modules=$(kernel_modules "$kernel")/usr/lib/modules/$release
+	# shellcheck disable=SC2016
+	"$VM_DIR/in-root" "$(root_path "$kernel")" \
+		-b "$modules:/mnt/kernel" \
+		-b "$modules/kernel:$view/kernel" \
+		-b "$layer/usr/lib/modules/$release:/mnt/layer" \
+		-b "$layer/usr/lib/modules/$release/updates:$view/updates" -- \
+		sh -ec 'cd "$1"
+			cp /mnt/kernel/modules.order /mnt/kernel/modules.builtin* .
+			ln -s usr/lib /mnt/view/lib
+			depmod -b /mnt/view "$2"
+			grep -q ^updates/ modules.dep
+			cp modules.* /mnt/layer/' - "$view" "$release"
+}
+
+layer_ensure() {
+	with_lock "build-$(basename "$(build_path "$1")")" layer_make "$1"
+}
+
+# The layer the last build of this tree made.
+layer_path() {
+	cat "$(build_path "$1").layer" 2>/dev/null || die "kernel $1: nothing built from this tree yet"
+}

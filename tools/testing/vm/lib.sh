@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Shared by every tool in this directory: messages, the table of kernels, the cache and its locks.
+# Sourced, never run.
+#
+#   ${XDG_CACHE_HOME:-~/.cache}/iptnl/
+#     roots/KERNEL-HASH/      userland, kernel image and headers of one kernel   (root.sh)
+#     sources/RELEASE.tar.xz  the distribution's kernel source                   (source.sh)
+#     debug/HASH/             the debug kernel: image, build tree, modules       (debug-kernel)
+#     build/KERNEL-TREE/      copy of a work tree with its object files          (layer.sh)
+#     layers/KERNEL-HASH/     our modules plus the depmod index, over a root     (layer.sh)
+#     initramfs/HASH.cpio     busybox and the modules needed to mount the root   (boot.sh)
+#     kvm-HASH                whether KVM proved to work here                    (boot.sh)
+#     locks/                  one flock per thing above
+
+[[ -n ${IPTNL_LIB:-} ]] && return
+readonly IPTNL_LIB=1
+
+VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TREE=$(cd "$VM_DIR/../../.." && pwd)
+CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/iptnl
+KERNELS=(6.1 6.12 7.2)
+QUIET=${QUIET:-}
+export VM_DIR TREE CACHE
+
+# ---- messages: progress and errors go to stderr, results to stdout
+
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 2
+}
+
+say() {
+	[[ -n $QUIET ]] || echo "# $*" >&2
+}
+
+need_root() {
+	((EUID == 0)) || die "must run as root (it makes chroots and mounts)"
+}
+
+need_tools() {
+	local t missing=()
+	for t in "$@"; do
+		command -v "$t" >/dev/null || missing+=("$t")
+	done
+	((${#missing[@]} == 0)) || die "missing ${missing[*]}; 'make deps' installs what is needed"
+}
+
+# ---- the kernels
+
+is_kernel() {
+	local k
+	for k in "${KERNELS[@]}" debug; do
+		[[ $k == "$1" ]] && return 0
+	done
+	return 1
+}
+
+check_kernel() {
+	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} debug)"
+}
+
+# The root whose userland a kernel runs with.
+root_name() {
+	if [[ $1 == debug ]]; then echo 6.12; else echo "$1"; fi
+}
+
+# ---- the cache
+
+# A short name for what comes in on stdin.
+hash_text() {
+	sha256sum | cut -c1-12
+}
+
+# with_lock NAME COMMAND... : run COMMAND while holding the cache's lock NAME; says so when it must wait. Call it
+# where errexit is in force: COMMAND relies on it.
+with_lock() {
+	local name=$1 fd
+	shift
+	mkdir -p "$CACHE/locks"
+	exec {fd}>"$CACHE/locks/$name"
+	if ! flock -n "$fd"; then
+		say "waiting for another run that is making $name"
+		flock "$fd"
+	fi
+	"$@"
+	exec {fd}>&-
+}
+
+# forget PATTERN DAYS : drop cached directories not used for so long.
+forget() {
+	local dir
+	while IFS= read -r -d '' dir; do
+		rm -rf --one-file-system "$dir"
+	done < <(find "$CACHE" -mindepth 2 -maxdepth 2 -path "$CACHE/$1" -mtime "+$2" -print0 2>/dev/null)
+}

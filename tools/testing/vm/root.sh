@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Root directories: one Debian userland per kernel, with the kernel's image, its headers, the compiler that
+# built it and the tools the tests call. Made once by mmdebstrap from its own default mirror. Sourced.
+
+[[ -n ${IPTNL_ROOT:-} ]] && return
+readonly IPTNL_ROOT=1
+# shellcheck source=tools/testing/vm/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readonly ROOT_RECIPE=1 # raise when the way a root is made changes
+ROOT_PACKAGES=(
+	linux-image-amd64 linux-headers-amd64
+	make gcc libc6-dev perl sparse                     # building and checking the modules
+	bc bison flex libelf-dev libssl-dev xz-utils       # building the debug kernel
+	busybox-static # for the initramfs
+	kmod mount hostname procps util-linux libcap2-bin psmisc strace less jq
+	iproute2 iputils-ping iputils-arping traceroute iperf3 socat
+	tcpdump python3 python3-scapy ethtool bpftool nftables iptables
+)
+
+root_suite() {
+	case $1 in
+	6.1) echo bookworm ;;
+	6.12) echo trixie ;;
+	7.2) echo trixie-backports ;;
+	esac
+}
+
+# Where the root of KERNEL is, or will be.
+root_path() {
+	local name hash
+	name=$(root_name "$1")
+	hash=$(printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")" "${ROOT_PACKAGES[@]}" | hash_text)
+	echo "$CACHE/roots/$name-$hash"
+}
+
+# The release of the one kernel a root holds.
+root_release() {
+	local dirs=("$1"/usr/lib/modules/*/kernel)
+	[[ -d ${dirs[0]} && ${#dirs[@]} == 1 ]] || die "$1 does not hold exactly one kernel"
+	basename "$(dirname "${dirs[0]}")"
+}
+
+# root_ensure KERNEL : make the root unless it is there.
+root_ensure() {
+	local dir
+	dir=$(root_path "$1")
+	[[ -d $dir ]] || with_lock "root-$(basename "$dir")" root_make "$(root_name "$1")" "$dir"
+	touch "$dir"
+}
+
+root_make() {
+	local kernel=$1 dir=$2 start=$SECONDS
+	[[ ! -d $dir ]] || return 0 # another run made it while we waited
+	say "kernel $kernel: making its root from Debian $(root_suite "$kernel") (once, about a minute)"
+	bootstrap "kernel $kernel" "$(root_suite "$kernel")" "$dir.tmp" --variant=apt \
+		--include="$(IFS=,; echo "${ROOT_PACKAGES[*]}")" \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io'
+	mkdir -p "$dir.tmp/usr/lib/modules/$(root_release "$dir.tmp")/updates" # to mount on
+	mv "$dir.tmp" "$dir"
+	forget "roots/$kernel-*" 14
+	say "kernel $kernel: root ready, $(root_release "$dir"), $((SECONDS - start)) s"
+}
+
+# bootstrap WHAT SUITE DIR MMDEBSTRAP-OPTION... : a directory of Debian packages; a suite named *-backports is
+# its base suite with backports preferred.
+bootstrap() {
+	local what=$1 suite=$2 dir=$3 base=${2%-backports} log
+	shift 3
+	need_root
+	need_tools mmdebstrap
+	log=${dir%.tmp}.log
+	mkdir -p "$(dirname "$dir")"
+	rm -rf --one-file-system "$dir"
+	if [[ $suite != "$base" ]]; then
+		set -- "$@" --aptopt="APT::Default-Release \"$suite\"" \
+			--setup-hook="sed -n 's/ $base / $suite /p' \"\$1/etc/apt/sources.list\" | head -n1 >\"\$1/etc/apt/sources.list.d/$suite.list\""
+	fi
+	# INITRD=No: the VM brings its own initramfs, the packages need not make one.
+	if ! INITRD=No mmdebstrap --mode=root "$@" "$base" "$dir" </dev/null 2>&1 | tee "$log" | stages "$what"; then
+		tail -n 15 "$log" >&2
+		rm -rf --one-file-system "$dir"
+		die "$what: mmdebstrap failed (log: $log)"
+	fi
+	chmod 755 "$dir"
+}
+
+# Pass on the stages mmdebstrap names ("I: installing essential packages..."), nothing else.
+stages() {
+	local line
+	while IFS= read -r line; do
+		case $line in
+		'I: running '*) ;;
+		'I: '*) say "$1:   ${line#I: }" ;;
+		esac
+	done
+}
