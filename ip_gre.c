@@ -282,6 +282,7 @@ static struct ip_tnl_kind gre_kind = {
 	.protocol	= IPPROTO_GRE,
 	.fallback_protocol = IPPROTO_GRE,
 	.options	= GRE_OPTIONS,
+	.broadcast	= true,
 	.attrs = {
 		.link		= IFLA_GRE_LINK,
 		.local		= IFLA_GRE_LOCAL,

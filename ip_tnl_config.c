@@ -171,10 +171,10 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	 */
 	if (!fallback)
 		dev->mtu = mtu;
+	if (ipv4_is_multicast(p->remote) && ip_tnl_kind(dev)->broadcast)
+		dev->flags = IFF_BROADCAST;
 	if (p->remote)
 		dev->flags |= IFF_POINTOPOINT;
-	if (ipv4_is_multicast(p->remote))
-		dev->flags |= IFF_BROADCAST;
 
 	e = ip_tnl_entry_alloc(t, p);
 	if (!e)
@@ -239,13 +239,13 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 	struct ip_tnl_entry *e;
 	int err;
 
-	err = ip_tnl_check_duplicate(tn, t, p, extack);
-	if (err)
-		return err;
 	if (!ip_tnl_same_class(old.remote, p->remote)) {
 		NL_SET_ERR_MSG(extack, "Cannot change between any, one and multicast remote");
 		return -EINVAL;
 	}
+	err = ip_tnl_check_duplicate(tn, t, p, extack);
+	if (err)
+		return err;
 
 	e = ip_tnl_entry_alloc(t, p);
 	if (!e)

@@ -46,7 +46,8 @@ static void ip_tnl_to_parm(struct ip_tunnel_parm *u, const struct ip_tnl *t)
 	const struct ip_tnl_params *p = &ip_tnl_entry_rtnl(t)->p;
 
 	memset(u, 0, sizeof(*u));
-	strscpy(u->name, t->tunnel.dev->name, sizeof(u->name));
+	/* As in-tree, the name that the device was made with. */
+	strscpy(u->name, t->tunnel.parms.name, sizeof(u->name));
 	u->link = p->link;
 	u->i_flags = p->i_flags;
 	u->o_flags = p->o_flags;
@@ -92,6 +93,7 @@ static int ip_tnl_ioctl_change(struct ip_tnl *t, const struct ip_tnl_kind *kind,
 	struct ip_tnl_params p = ip_tnl_from_parm(kind, u);
 	int err;
 
+	p.protocol = ip_tnl_entry_rtnl(t)->p.protocol;
 	p.ignore_df = ip_tnl_entry_rtnl(t)->p.ignore_df;
 	err = ip_tnl_change(t->tunnel.dev, &p, true, NULL);
 	if (!err)

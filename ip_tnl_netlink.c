@@ -73,17 +73,19 @@ int ip_tnl_newlink(struct net_device *dev, struct rtnl_newlink_params *params,
 
 /*
  * rtnl_link_ops.changelink: what is not given goes back to its default, but
- * for the two values that have always been kept. Context: RTNL.
+ * for the two values that have always been kept. The payload's protocol is
+ * checked, but fixed when the device is made. Context: RTNL.
  */
 int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr *data[],
 		      struct netlink_ext_ack *extack)
 {
 	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
 	const struct ip_tnl *t = netdev_priv(dev);
+	const struct ip_tnl_params *old = &ip_tnl_entry_rtnl(t)->p;
 	struct ip_tnl_params p = {
-		.protocol	= kind->protocol,
-		.fwmark		= ip_tnl_entry_rtnl(t)->p.fwmark,
-		.ignore_df	= ip_tnl_entry_rtnl(t)->p.ignore_df,
+		.protocol	= old->protocol,
+		.fwmark		= old->fwmark,
+		.ignore_df	= old->ignore_df,
 	};
 	int err;
 
@@ -98,6 +100,7 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 	err = ip_tnl_parse(kind, data, &p, extack);
 	if (err)
 		return err;
+	p.protocol = old->protocol;
 	return ip_tnl_change(dev, &p, !tb[IFLA_MTU], extack);
 }
 

@@ -135,6 +135,7 @@ struct ip_tnl_attrs {
  * @protocol: default &ip_tnl_params.protocol
  * @fallback_protocol: the fallback device's
  * @options: GRE wire flags that can be configured; 0 for a kind without a header
+ * @broadcast: a device whose remote is a multicast group can broadcast
  * @attrs: attribute numbers
  * @protocol_ok: whether an &ip_tnl_params.protocol can be configured
  * @parse: reads the kind's own attributes into params that hold defaults and
@@ -150,6 +151,7 @@ struct ip_tnl_kind {
 	u8				protocol;
 	u8				fallback_protocol;
 	__be16				options;
+	bool				broadcast;
 	struct ip_tnl_attrs		attrs;
 	size_t				fill_size;
 
