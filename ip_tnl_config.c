@@ -149,11 +149,16 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	       unsigned int mtu, struct netlink_ext_ack *extack)
 {
 	struct ip_tnl_net *tn = ip_tnl_net(net, ip_tnl_kind(dev));
+	bool broadcast = ipv4_is_multicast(p->remote) && ip_tnl_kind(dev)->broadcast;
 	bool fallback = rtnl_dereference(tn->fallback) == dev;
 	struct ip_tnl *t = netdev_priv(dev);
 	struct ip_tnl_entry *e;
 	int bound_mtu, err;
 
+	if (broadcast && !p->local) {
+		NL_SET_ERR_MSG(extack, "A multicast remote needs a local address");
+		return -EINVAL;
+	}
 	err = ip_tnl_check_duplicate(tn, NULL, p, extack);
 	if (err)
 		return err;
@@ -171,7 +176,7 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	 */
 	if (!fallback)
 		dev->mtu = mtu;
-	if (ipv4_is_multicast(p->remote) && ip_tnl_kind(dev)->broadcast)
+	if (broadcast)
 		dev->flags = IFF_BROADCAST;
 	if (p->remote)
 		dev->flags |= IFF_POINTOPOINT;

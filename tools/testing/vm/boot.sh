@@ -127,12 +127,14 @@ qemu_command() {
 		port stdout "$dir/stdout"
 		port stderr "$dir/stderr"
 	fi
-	QEMU+=(-kernel "$(kernel_image "$kernel")" -initrd "$(initramfs_path "$kernel")" -append "$(kernel_options) iptnl.lower=$lower ")
+	QEMU+=(-kernel "$(kernel_image "$kernel")" -initrd "$(initramfs_path "$kernel")" -append "$(kernel_options "$kernel") iptnl.lower=$lower ")
 }
 
 # Nothing hangs for ever (panic=-1 with -no-reboot ends QEMU), nothing is lost from the log, and the watchdogs
-# allow for an emulated processor on a busy machine.
+# allow for an emulated processor on a busy machine. In the debug kernel the firmware's tables of interrupts take
+# minutes to interpret, and nothing here uses those interrupts.
 kernel_options() {
+	[[ $1 != debug ]] || echo -n 'pci=noacpi '
 	echo 'console=ttyS0 ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0' \
 		'watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=180 sysctl.kernel.hung_task_timeout_secs=300'
 }
