@@ -69,7 +69,7 @@ static int ip_tnl_ioctl_add(struct net *net, struct ip_tnl_kind *kind,
 	else if (dev_valid_name(u->name))
 		strscpy(name, u->name, sizeof(name));
 	else
-		return -EINVAL;
+		return -E2BIG;
 
 	dev = alloc_netdev(kind->link_ops.priv_size, name, NET_NAME_UNKNOWN,
 			   kind->link_ops.setup);
@@ -126,7 +126,7 @@ static struct ip_tnl *ip_tnl_ioctl_target(struct net_device *dev, struct ip_tnl_
  *
  * Return: 0; -EPERM without CAP_NET_ADMIN in the underlay's
  * namespace, or to delete the fallback device; -EINVAL for parameters or a
- * @cmd that make no sense; -EEXIST, -ENOENT; -ENOMEM.
+ * @cmd that make no sense; -E2BIG for a bad name; -EEXIST, -ENOENT; -ENOMEM.
  */
 int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd)
 {

@@ -13,14 +13,20 @@
 static int ip_tnl_refuse_absent(struct nlattr *data[], const struct ip_tnl_attrs *a,
 				struct netlink_ext_ack *extack)
 {
+	u16 encap = data[a->encap_type] ? nla_get_u16(data[a->encap_type]) : TUNNEL_ENCAP_NONE;
+
+	if (encap > TUNNEL_ENCAP_MPLS) {
+		NL_SET_ERR_MSG_ATTR(extack, data[a->encap_type], "Unknown encapsulation");
+		return -EINVAL;
+	}
 	if (data[a->collect_md]) {
 		NL_SET_ERR_MSG_ATTR(extack, data[a->collect_md],
 				    "External mode is not supported by this version of iptnl");
 		return -EOPNOTSUPP;
 	}
-	if (data[a->encap_type] && nla_get_u16(data[a->encap_type]) != TUNNEL_ENCAP_NONE) {
+	if (encap != TUNNEL_ENCAP_NONE) {
 		NL_SET_ERR_MSG_ATTR(extack, data[a->encap_type],
-				    "FOU and GUE are not supported by this version of iptnl");
+				    "FOU, GUE and MPLS encapsulations are not supported by this version of iptnl");
 		return -EOPNOTSUPP;
 	}
 	return 0;
