@@ -12,6 +12,8 @@ A request is a line of arguments, each ended by 0x1f (a newline in them is
     stats NS DEV                    its counters, NAME=VALUE by line
     save NS DEV | delta NS DEV      keep them; those that moved since, NAME=N
     has NS DEV                      is there such a device?
+    running NS DEV                  has it a carrier (LOWER_UP)?
+    mtu NS DEV                      its MTU
 
 The reply is the output, then 0x1e and the exit status.
 """
@@ -30,7 +32,7 @@ import nl           # noqa: E402
 import pkt          # noqa: E402
 import tunctl       # noqa: E402
 
-IFNAME, STATS32, STATS64, AF_SPEC, EXT_MASK = 3, 7, 23, 26, 29
+IFNAME, MTU, STATS32, STATS64, AF_SPEC, EXT_MASK = 3, 4, 7, 23, 26, 29
 SKIP_STATS = 8
 STATS = """rx_packets tx_packets rx_bytes tx_bytes rx_errors tx_errors
     rx_dropped tx_dropped multicast collisions rx_length_errors rx_over_errors
@@ -116,11 +118,28 @@ def has(ns, dev):
     return 0 if any(name_of(a) == dev for _, a in dump(ns, SKIP_STATS)) else 1
 
 
+def device(ns, dev):
+    for head, attrs in dump(ns, SKIP_STATS):
+        if name_of(attrs) == dev:
+            return head, dict(attrs)
+    raise LookupError("no device " + dev)
+
+
+def running(ns, dev):
+    head, _ = device(ns, dev)
+    return 0 if struct.unpack("=I", head[8:12])[0] & 0x10000 else 1
+
+
+def mtu(ns, dev):
+    print(struct.unpack("=I", device(ns, dev)[1][MTU])[0])
+    return 0
+
+
 OPERATIONS = {"pkt": lambda *argv: pkt.main(list(argv)),
               "nl": lambda *argv: nl.main(list(argv)),
               "tunctl": lambda *argv: tunctl.main(list(argv)),
               "links": links, "stats": stats, "save": save, "delta": delta,
-              "has": has}
+              "has": has, "running": running, "mtu": mtu}
 
 
 def answer(argv):

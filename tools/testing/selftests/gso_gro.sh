@@ -63,7 +63,7 @@ def size(name, moved, way, low, high):
 
 
 def transfer(name, address, sizes):
-    """8 MB of TCP, none of it twice and none of it wrong; sizes: of what n1
+    """4 MB of TCP, none of it twice and none of it wrong; sizes: of what n1
     gives the tunnel, of what is on the wire, of what n2 gets from the
     tunnel."""
     before = [ns.counters.read() for ns in ENDS]
@@ -71,7 +71,7 @@ def transfer(name, address, sizes):
             (n1, "Tcp", "InCsumErrors"), (n2, "Udp", "InCsumErrors")]
     old = [ns.snmp(*which) for ns, *which in snmp]
     try:
-        xfer.tcp(n1.name, n2.name, address, 128, 65536)
+        xfer.tcp(n1.name, n2.name, address, 64, 65536)
         xfer.udp(n1.name, n2.name, address, 10, 1200)
         result = None
     except (OSError, SystemExit) as error:

@@ -399,9 +399,31 @@ veth_end()
 		nud permanent dev "$2"
 }
 
-is_running()
+is_running() { agent running "$(ns "$1")" "$2"; }
+
+# mtu_of NS DEV
+mtu_of() { agent mtu "$(ns "$1")" "$2"; }
+
+# shows NS DEV REGEX: "ip -d link show" as one line matches
+shows()
 {
-	in_ns "$1" ip link show dev "$2" up | grep -q LOWER_UP
+	local text
+	text=$(in_ns "$1" ip -d -o link show dev "$2") || return 1
+	if [[ ! $text =~ $3 ]]; then
+		echo "$text"
+		return 1
+	fi
+}
+
+# lacks NS DEV REGEX: it does not
+lacks()
+{
+	local text
+	text=$(in_ns "$1" ip -d -o link show dev "$2") || return 1
+	if [[ $text =~ $3 ]]; then
+		echo "$text"
+		return 1
+	fi
 }
 
 # Not by "ip link show": asking for tunl0 or gre0 by name loads the module.

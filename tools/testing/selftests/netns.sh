@@ -51,16 +51,6 @@ moved()
 	n0 ip link set t1 netns "$(ns "${2:-n2}")"
 }
 
-shows()
-{
-	local text
-	text=$(in_ns "$1" ip -d -o link show dev "$2") || return 1
-	if ! grep -Eq -- "$3" <<<"$text"; then
-		echo "$text"
-		return 1
-	fi
-}
-
 # counted NS: one ping is one packet each way, on each end
 counted()
 {

@@ -26,6 +26,8 @@ import xfer
 
 h1, r1, r2, h2 = (Ns(f"{sys.argv[1]}-{n}") for n in ("h1", "r1", "r2", "h2"))
 ROUTERS = r1, r2
+# One CPU, so that no sequence number overtakes another.
+os.sched_setaffinity(0, {0})
 h1.ip("addr add 2001:db8:1::1/64 dev e0 nodad",
       "route add default via 198.51.100.2", "route add default via "
       "2001:db8:1::2")
