@@ -193,9 +193,11 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	err = register_netdevice(dev);
 	if (err) {
 		ip_tnl_uninit(dev);
+		synchronize_net();	/* lookups may still see it to be down */
 		return err;
 	}
-	dev->mtu = mtu;
+	if (fallback)
+		dev->mtu = mtu;
 	strscpy(t->tunnel.parms.name, dev->name, IFNAMSIZ);
 	return 0;
 }
