@@ -74,7 +74,7 @@ test_moved()
 	check "$kind: n2 sees where its underlay is" \
 		shows n2 t1 'link-netns(id)? '
 	counted n2 "$kind moved"
-	refuse -n n0 "$kind: n0 still knows these ends" 'File exists' \
+	refuse -n n0 "$kind: n0 still knows these ends" 'exists' \
 		n0 ip link add t2 type "$kind" \
 		local 192.0.2.1 remote 192.0.2.2
 	check "$kind: n2 does not, they are free there" n2 ip link add t2 \
@@ -129,7 +129,7 @@ test_link_netns()
 		check "$kind: n2 sees where its underlay is" \
 			shows n2 t1 'link-netns(id)? '
 		check "$kind: passes a ping" ping_ok n2 198.51.100.2
-		refuse -n n0 "$kind: n0 knows these ends" 'File exists' \
+		refuse -n n0 "$kind: n0 knows these ends" 'exists' \
 			n0 ip link add t2 type "$kind" \
 			local 192.0.2.1 remote 192.0.2.2
 		no_underlay

@@ -135,6 +135,6 @@ qemu_command() {
 # minutes to interpret, and nothing here uses those interrupts.
 kernel_options() {
 	[[ $1 != debug ]] || echo -n 'pci=noacpi '
-	echo 'console=ttyS0 ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0' \
+	echo 'console=ttyS0 ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0 init_on_alloc=0 no5lvl tsc=reliable norandmaps' \
 		'watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=180 sysctl.kernel.hung_task_timeout_secs=300'
 }
