@@ -107,7 +107,7 @@ qemu_command() {
 	local kernel=$1 dir=$2 memory=$3 layer=$4 accel cpu=max lower=root
 	accel=$(accelerator "$kernel")
 	if [[ $accel == kvm ]]; then cpu=host; else accel=tcg,thread=multi; fi
-	QEMU=(qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp 2 -m "$memory" -nodefaults -display none -no-reboot)
+	QEMU=(qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "${IPTNL_CPUS:-2}" -m "$memory" -nodefaults -display none -no-reboot)
 	share root "$(root_path "$kernel")" on
 	if [[ $kernel == debug ]]; then
 		share kmods "$(debug_path)/modules" on
