@@ -81,6 +81,18 @@ static struct ip_tnl_payload ip_tnl_payload(const struct sk_buff *skb)
 }
 
 /*
+ * TOS and DF before routing: DSCP from the payload where the TOS has bit 0 set,
+ * and the payload's DF bit unless that is to be ignored.
+ */
+static void ip_tnl_inherit(struct ip_tnl_flow *f, const struct ip_tnl_payload *in)
+{
+	if (f->tos & 1)
+		f->tos = in->ip ? in->dsfield : f->tos & ~1;
+	if (!f->ignore_df)
+		f->df |= in->df;
+}
+
+/*
  * The payload's own route, or NULL. One of another family (a label switched or
  * rewritten packet keeps the route it came with) must not be asked anything:
  * its answers would be read from the wrong kind of header.
@@ -228,11 +240,7 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 		f->daddr = ip_tnl_next_hop(skb, dev);
 	if (!f->daddr)
 		goto error;
-	if (f->tos & 1)
-		f->tos = in.ip ? in.dsfield : f->tos & ~1;
-	if (!f->ignore_df)
-		f->df |= in.df;
-
+	ip_tnl_inherit(f, &in);
 	rt = ip_tnl_route_get(skb, t->net, f);
 	if (!rt) {
 		DEV_STATS_INC(dev, tx_carrier_errors);
