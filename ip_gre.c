@@ -253,16 +253,21 @@ static int __net_init gre_net_init(struct net *net)
 	return ip_tnl_net_init(net, &gre_kind);
 }
 
+static void __net_exit gre_net_exit(struct net *net)
+{
+	ip_tnl_net_exit(net, &gre_kind);
+}
+
+static int __net_init gre_fallback_init(struct net *net)
+{
+	return ip_tnl_fallback_init(net, &gre_kind);
+}
+
 static void __net_exit gre_net_exit_rtnl(struct net *net, struct list_head *kill)
 {
 	ip_tnl_net_exit_rtnl(net, &gre_kind, kill);
 }
 DEFINE_PERNET_EXIT_RTNL(gre_net_exit_rtnl);
-
-static void __net_exit gre_net_exit(struct net *net)
-{
-	ip_tnl_net_exit(net, &gre_kind);
-}
 
 static struct ip_tnl_kind gre_kind = {
 	.link_ops = {
@@ -271,12 +276,15 @@ static struct ip_tnl_kind gre_kind = {
 		.policy		= gre_policy,
 		.setup		= gre_setup,
 	},
-	.net_ops = {
+	.table_ops = {
 		.init		= gre_net_init,
-		PERNET_EXIT_RTNL(gre_net_exit_rtnl),
 		.exit		= gre_net_exit,
 		.id		= &gre_kind.net_id,
 		.size		= sizeof(struct ip_tnl_net),
+	},
+	.device_ops = {
+		.init		= gre_fallback_init,
+		PERNET_EXIT_RTNL(gre_net_exit_rtnl),
 	},
 	.fallback_name	= "gre0",
 	.protocol	= IPPROTO_GRE,

@@ -103,13 +103,62 @@ void ip_tnl_uninit(struct net_device *dev)
 }
 EXPORT_SYMBOL_GPL(ip_tnl_uninit);
 
-static int ip_tnl_add_fallback(struct net *net, struct ip_tnl_kind *kind)
+/**
+ * ip_tnl_net_init() - pernet init of a kind's table
+ * @net: namespace
+ * @kind: the kind
+ *
+ * Context: process, no locks.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ip_tnl_net_init(struct net *net, const struct ip_tnl_kind *kind)
+{
+	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
+
+	INIT_LIST_HEAD(&tn->tunnels);
+	return ip_tnl_table_init(tn);
+}
+EXPORT_SYMBOL_GPL(ip_tnl_net_init);
+
+/**
+ * ip_tnl_net_exit() - pernet exit of a kind's table
+ * @net: namespace that ends
+ * @kind: the kind
+ *
+ * Packets are looked up as long as the namespace has a device that they can
+ * come in by, which is longer than it has tunnels. The table belongs to a
+ * pernet subsystem, whose exit runs when the last device is gone.
+ *
+ * Context: process.
+ */
+void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind)
+{
+	ip_tnl_table_destroy(ip_tnl_net(net, kind));
+}
+EXPORT_SYMBOL_GPL(ip_tnl_net_exit);
+
+/**
+ * ip_tnl_fallback_init() - pernet init of a kind's devices
+ * @net: namespace
+ * @kind: the kind
+ *
+ * Makes the fallback device where net.core.fb_tunnels_only_for_init_net wants
+ * one.
+ *
+ * Context: process, no locks.
+ *
+ * Return: 0 or a negative errno.
+ */
+int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind)
 {
 	const struct ip_tnl_params any = { .protocol = kind->fallback_protocol };
 	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
 	struct net_device *dev;
 	int err;
 
+	if (!net_has_fallback_tunnels(net))
+		return 0;
 	dev = alloc_netdev(kind->link_ops.priv_size, kind->fallback_name, NET_NAME_UNKNOWN,
 			   kind->link_ops.setup);
 	if (!dev)
@@ -127,38 +176,10 @@ static int ip_tnl_add_fallback(struct net *net, struct ip_tnl_kind *kind)
 		free_netdev(dev);
 	return err;
 }
+EXPORT_SYMBOL_GPL(ip_tnl_fallback_init);
 
 /**
- * ip_tnl_net_init() - pernet init of a kind
- * @net: namespace
- * @kind: the kind
- *
- * Makes the table, and the fallback device where
- * net.core.fb_tunnels_only_for_init_net wants one.
- *
- * Context: process, no locks.
- *
- * Return: 0 or a negative errno.
- */
-int ip_tnl_net_init(struct net *net, struct ip_tnl_kind *kind)
-{
-	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
-	int err;
-
-	INIT_LIST_HEAD(&tn->tunnels);
-	err = ip_tnl_table_init(tn);
-	if (err || !net_has_fallback_tunnels(net))
-		return err;
-
-	err = ip_tnl_add_fallback(net, kind);
-	if (err)
-		ip_tnl_table_destroy(tn);
-	return err;
-}
-EXPORT_SYMBOL_GPL(ip_tnl_net_init);
-
-/**
- * ip_tnl_net_exit_rtnl() - pernet exit_rtnl of a kind
+ * ip_tnl_net_exit_rtnl() - pernet exit_rtnl of a kind's devices
  * @net: namespace that ends
  * @kind: the kind
  * @kill: devices to unregister are queued here
@@ -179,19 +200,6 @@ void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
 		unregister_netdevice_queue(t->tunnel.dev, kill);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_net_exit_rtnl);
-
-/**
- * ip_tnl_net_exit() - pernet exit of a kind
- * @net: namespace that ends
- * @kind: the kind
- *
- * Context: process, after the last device of ip_tnl_net_exit_rtnl() is gone.
- */
-void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind)
-{
-	ip_tnl_table_destroy(ip_tnl_net(net, kind));
-}
-EXPORT_SYMBOL_GPL(ip_tnl_net_exit);
 
 DEFINE_RTNL_NEWLINK(ip_tnl_newlink);
 
@@ -216,12 +224,21 @@ int ip_tnl_kind_register(struct ip_tnl_kind *kind)
 	ops->fill_info = ip_tnl_fill_info;
 	ops->get_link_net = ip_tnl_get_link_net;
 
-	err = register_pernet_device(&kind->net_ops);
+	err = register_pernet_subsys(&kind->table_ops);
 	if (err)
 		return err;
+	err = register_pernet_device(&kind->device_ops);
+	if (err)
+		goto unregister_tables;
 	err = rtnl_link_register(ops);
 	if (err)
-		unregister_pernet_device(&kind->net_ops);
+		goto unregister_devices;
+	return 0;
+
+unregister_devices:
+	unregister_pernet_device(&kind->device_ops);
+unregister_tables:
+	unregister_pernet_subsys(&kind->table_ops);
 	return err;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_kind_register);
@@ -235,7 +252,8 @@ EXPORT_SYMBOL_GPL(ip_tnl_kind_register);
 void ip_tnl_kind_unregister(struct ip_tnl_kind *kind)
 {
 	rtnl_link_unregister(&kind->link_ops);
-	unregister_pernet_device(&kind->net_ops);
+	unregister_pernet_device(&kind->device_ops);
+	unregister_pernet_subsys(&kind->table_ops);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_kind_unregister);
 

@@ -200,16 +200,21 @@ static int __net_init ipip_net_init(struct net *net)
 	return ip_tnl_net_init(net, &ipip_kind);
 }
 
+static void __net_exit ipip_net_exit(struct net *net)
+{
+	ip_tnl_net_exit(net, &ipip_kind);
+}
+
+static int __net_init ipip_fallback_init(struct net *net)
+{
+	return ip_tnl_fallback_init(net, &ipip_kind);
+}
+
 static void __net_exit ipip_net_exit_rtnl(struct net *net, struct list_head *kill)
 {
 	ip_tnl_net_exit_rtnl(net, &ipip_kind, kill);
 }
 DEFINE_PERNET_EXIT_RTNL(ipip_net_exit_rtnl);
-
-static void __net_exit ipip_net_exit(struct net *net)
-{
-	ip_tnl_net_exit(net, &ipip_kind);
-}
 
 static struct ip_tnl_kind ipip_kind = {
 	.link_ops = {
@@ -218,12 +223,15 @@ static struct ip_tnl_kind ipip_kind = {
 		.policy		= ipip_policy,
 		.setup		= ipip_setup,
 	},
-	.net_ops = {
+	.table_ops = {
 		.init		= ipip_net_init,
-		PERNET_EXIT_RTNL(ipip_net_exit_rtnl),
 		.exit		= ipip_net_exit,
 		.id		= &ipip_kind.net_id,
 		.size		= sizeof(struct ip_tnl_net),
+	},
+	.device_ops = {
+		.init		= ipip_fallback_init,
+		PERNET_EXIT_RTNL(ipip_net_exit_rtnl),
 	},
 	.fallback_name	= "tunl0",
 	.protocol	= IPPROTO_IPIP,

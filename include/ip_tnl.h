@@ -129,7 +129,8 @@ struct ip_tnl_attrs {
 /**
  * struct ip_tnl_kind - a kind of tunnel device
  * @link_ops: rtnetlink operations; a device's kind is found from this member
- * @net_ops: per-namespace operations, which call ip_tnl_net_init() and its like
+ * @table_ops: pernet subsystem: ip_tnl_net_init(), ip_tnl_net_exit(), @net_id
+ * @device_ops: pernet device: ip_tnl_fallback_init(), ip_tnl_net_exit_rtnl()
  * @net_id: key of this kind's &ip_tnl_net
  * @fallback_name: name of the fallback device
  * @protocol: default &ip_tnl_params.protocol
@@ -145,7 +146,8 @@ struct ip_tnl_attrs {
  */
 struct ip_tnl_kind {
 	struct rtnl_link_ops		link_ops;
-	struct pernet_operations	net_ops;
+	struct pernet_operations	table_ops;
+	struct pernet_operations	device_ops;
 	unsigned int			net_id;
 	const char			*fallback_name;
 	u8				protocol;
@@ -180,10 +182,11 @@ static inline struct ip_tnl_net *ip_tnl_net(const struct net *net, const struct 
 /* ip_tunnel_core.c: kinds, namespaces, the life of a device */
 int ip_tnl_kind_register(struct ip_tnl_kind *kind);
 void ip_tnl_kind_unregister(struct ip_tnl_kind *kind);
-int ip_tnl_net_init(struct net *net, struct ip_tnl_kind *kind);
+int ip_tnl_net_init(struct net *net, const struct ip_tnl_kind *kind);
+void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind);
+int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind);
 void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
 			  struct list_head *kill);
-void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind);
 void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind);
 int ip_tnl_init(struct net_device *dev);
 void ip_tnl_uninit(struct net_device *dev);
