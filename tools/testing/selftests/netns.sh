@@ -123,6 +123,9 @@ test_link_netns()
 	for from in n2 n3; do
 		underlay
 		far_end "$kind"
+		# 6.1 takes the number to be n2's, whoever gives it
+		in_ns n2 ip netns set "$(ns n0)" 77
+		in_ns n3 ip netns set "$(ns n0)" 77
 		check "$kind: $from makes t1 in n2 over n0" \
 			made "$kind" $from n2
 		check "$kind: is in n2" near_end n2
