@@ -26,4 +26,21 @@ static inline void netif_set_netns_immutable(struct net_device *dev)
 #endif
 }
 
+/*
+ * header_ops.parse: write fn() with the device, put DEFINE_HEADER_PARSE(fn)
+ * once after it, and use HEADER_PARSE(fn) for it.
+ */
+#ifdef COMPAT_HAS_HEADER_PARSE_DEV
+#define DEFINE_HEADER_PARSE(fn)	static_assert(true)
+#define HEADER_PARSE(fn)	(fn)
+#else
+#define DEFINE_HEADER_PARSE(fn)							\
+static int compat_##fn(const struct sk_buff *skb, unsigned char *haddr)	\
+{										\
+	return fn(skb, skb->dev, haddr);					\
+}										\
+static_assert(true)
+#define HEADER_PARSE(fn)	compat_##fn
+#endif
+
 #endif

@@ -7,6 +7,14 @@
 #ifndef COMPAT_HAS_TUNNEL_FLAGS_BITMAP
 /* One structure served user and kernel until the flags became a bitmap. */
 #define ip_tunnel_parm_kern ip_tunnel_parm
+
+/* Tunnel flags were a mask; ip_tnl_flag_*() take the name that mask and bit share. */
+#define IP_TUNNEL_DECLARE_FLAGS(name)		__be16 name
+#define ip_tnl_flag_test(flags, name)		(!!((flags) & TUNNEL_##name))
+#define ip_tnl_flag_set(flags, name)		((void)((flags) |= TUNNEL_##name))
+#else
+#define ip_tnl_flag_test(flags, name)		test_bit(IP_TUNNEL_##name##_BIT, flags)
+#define ip_tnl_flag_set(flags, name)		__set_bit(IP_TUNNEL_##name##_BIT, flags)
 #endif
 
 #ifndef IP_TUNNEL_RECURSION_LIMIT
