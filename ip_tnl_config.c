@@ -11,24 +11,32 @@
 #include <net/ip.h>
 #include <net/route.h>
 
-#include "gre_header.h"
 #include "ip_tnl.h"
 
 /* Octets that a tunnel puts between the outer IP header and the payload. */
-int ip_tnl_hlen(const struct ip_tnl_params *p)
+static int ip_tnl_hlen(const struct net_device *dev, const struct ip_tnl_params *p)
 {
-	return p->protocol == IPPROTO_GRE ? gre_options_len(p->o_flags) : 0;
+	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
+	struct ip_tunnel_encap encap = p->encap;
+
+	return (kind->hlen ? kind->hlen(p) : 0) + max(ip_encap_hlen(&encap), 0);
 }
 
-static int ip_tnl_overhead(const struct ip_tnl_params *p)
+static int ip_tnl_overhead(const struct net_device *dev, const struct ip_tnl_params *p)
 {
-	return sizeof(struct iphdr) + ip_tnl_hlen(p);
+	return sizeof(struct iphdr) + ip_tnl_hlen(dev, p);
+}
+
+/* What an MTU leaves out: an Ethernet header is part of the payload, not of the MTU. */
+static int ip_tnl_mtu_overhead(const struct net_device *dev, const struct ip_tnl_params *p)
+{
+	return ip_tnl_overhead(dev, p) + (dev->type == ARPHRD_ETHER ? ETH_HLEN : 0);
 }
 
 /* The largest payload that an IPv4 packet can carry. */
-int ip_tnl_max_mtu(const struct ip_tnl_params *p)
+int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p)
 {
-	return IP_MAX_MTU - ip_tnl_overhead(p);
+	return IP_MAX_MTU - ip_tnl_mtu_overhead(dev, p);
 }
 
 /* The device that outer packets leave by, as far as it is known by now, or NULL. */
@@ -67,8 +75,9 @@ static int ip_tnl_bind(struct net_device *dev, const struct ip_tnl_params *p)
 		room = lower->hard_header_len + READ_ONCE(lower->needed_headroom);
 		mtu = min_t(int, READ_ONCE(lower->mtu), IP_MAX_MTU);
 	}
-	WRITE_ONCE(dev->needed_headroom, ip_tunnel_limit_headroom(room + ip_tnl_overhead(p)));
-	return max(mtu - ip_tnl_overhead(p), IPV4_MIN_MTU);
+	WRITE_ONCE(dev->needed_headroom,
+		   ip_tunnel_limit_headroom(room + ip_tnl_overhead(dev, p)));
+	return max(mtu - ip_tnl_mtu_overhead(dev, p), IPV4_MIN_MTU);
 }
 
 /*
@@ -96,9 +105,18 @@ static void ip_tnl_mirror(struct net_device *dev, const struct ip_tnl_params *p)
 	};
 	t->fwmark = p->fwmark;
 	t->ignore_df = p->ignore_df;
-	t->hlen = ip_tnl_hlen(p);
-	t->tun_hlen = t->hlen;
+	t->collect_md = p->external;
+	t->erspan_ver = p->erspan_ver;
+	t->index = p->erspan_index;
+	t->dir = p->erspan_dir;
+	t->hwid = p->erspan_hwid;
+	t->encap = p->encap;
+	t->hlen = ip_tnl_hlen(dev, p);
+	t->encap_hlen = max(ip_encap_hlen(&t->encap), 0);
+	t->tun_hlen = t->hlen - t->encap_hlen;
 
+	if (dev->type == ARPHRD_ETHER)
+		return;
 	__dev_addr_set(dev, &p->local, sizeof(p->local));
 	memcpy(dev->broadcast, &p->remote, sizeof(p->remote));
 }
@@ -111,6 +129,15 @@ static int ip_tnl_check_duplicate(struct ip_tnl_net *tn, const struct ip_tnl *t,
 	if (!other || other->tnl == t)
 		return 0;
 	NL_SET_ERR_MSG(extack, "A tunnel with these addresses, key and link exists");
+	return -EEXIST;
+}
+
+/* One external device takes what is left for all. */
+static int ip_tnl_check_external(struct ip_tnl_net *tn, struct netlink_ext_ack *extack)
+{
+	if (!rtnl_dereference(tn->external))
+		return 0;
+	NL_SET_ERR_MSG(extack, "A device of this kind in external mode exists");
 	return -EEXIST;
 }
 
@@ -148,39 +175,30 @@ static int ip_tnl_publish(struct ip_tnl_net *tn, struct ip_tnl *t, struct ip_tnl
 int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_params *p,
 	       unsigned int mtu, struct netlink_ext_ack *extack)
 {
-	struct ip_tnl_net *tn = ip_tnl_net(net, ip_tnl_kind(dev));
-	bool broadcast = ipv4_is_multicast(p->remote) && ip_tnl_kind(dev)->broadcast;
+	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
+	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
 	bool fallback = rtnl_dereference(tn->fallback) == dev;
 	struct ip_tnl *t = netdev_priv(dev);
 	struct ip_tnl_entry *e;
 	int bound_mtu, err;
 
-	if (broadcast && !p->local) {
-		NL_SET_ERR_MSG(extack, "A multicast remote needs a local address");
-		return -EINVAL;
-	}
-	err = ip_tnl_check_duplicate(tn, NULL, p, extack);
+	err = p->external ? ip_tnl_check_external(tn, extack) :
+			    ip_tnl_check_duplicate(tn, NULL, p, extack);
+	if (!err && kind->prepare)
+		err = kind->prepare(dev, p, extack);
 	if (err)
 		return err;
 
 	t->tunnel.net = net;
 	ip_tnl_mirror(dev, p);
 	bound_mtu = ip_tnl_bind(dev, p);
-	if (mtu)
-		mtu = clamp_t(unsigned int, mtu, IPV4_MIN_MTU, ip_tnl_max_mtu(p));
-	else
-		mtu = bound_mtu;
+	mtu = mtu ? clamp_t(unsigned int, mtu, IPV4_MIN_MTU, ip_tnl_max_mtu(dev, p)) : bound_mtu;
 	/*
 	 * IPv6 gives no state to a device that has no MTU yet. A fallback device,
 	 * one in each namespace and rarely used, gets that when it is brought up.
 	 */
 	if (!fallback)
 		dev->mtu = mtu;
-	if (broadcast)
-		dev->flags = IFF_BROADCAST;
-	if (p->remote)
-		dev->flags |= IFF_POINTOPOINT;
-
 	e = ip_tnl_entry_alloc(t, p);
 	if (!e)
 		return -ENOMEM;
@@ -198,9 +216,12 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	}
 	if (fallback)
 		dev->mtu = mtu;
+	if (p->external)
+		rcu_assign_pointer(tn->external, dev);
 	strscpy(t->tunnel.parms.name, dev->name, IFNAMSIZ);
 	return 0;
 }
+EXPORT_SYMBOL_GPL(ip_tnl_add);
 
 /* Devices are born point-to-point, multicast or neither, and stay so. */
 static bool ip_tnl_same_class(__be32 a, __be32 b)
@@ -212,7 +233,7 @@ static bool ip_tnl_same_class(__be32 a, __be32 b)
 static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *old,
 			  const struct ip_tnl_params *new, bool set_mtu)
 {
-	int more = ip_tnl_overhead(new) - ip_tnl_overhead(old);
+	int more = ip_tnl_overhead(dev, new) - ip_tnl_overhead(dev, old);
 	int mtu = max_t(int, dev->mtu - more, IPV4_MIN_MTU);
 
 	if (old->link != new->link || old->fwmark != new->fwmark)
@@ -221,6 +242,8 @@ static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *ol
 		ip_tunnel_adj_headroom(dev, dev->needed_headroom + more);
 	if (set_mtu && mtu != dev->mtu)
 		WRITE_ONCE(dev->mtu, mtu);
+	if (ip_tnl_kind(dev)->changed)
+		ip_tnl_kind(dev)->changed(dev, old, new);
 	netdev_update_features(dev);
 }
 
@@ -250,7 +273,7 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 		NL_SET_ERR_MSG(extack, "Cannot change between any, one and multicast remote");
 		return -EINVAL;
 	}
-	err = ip_tnl_check_duplicate(tn, t, p, extack);
+	err = p->external ? 0 : ip_tnl_check_duplicate(tn, t, p, extack);
 	if (err)
 		return err;
 
@@ -281,7 +304,7 @@ int ip_tnl_change_mtu(struct net_device *dev, int mtu)
 {
 	const struct ip_tnl *t = netdev_priv(dev);
 
-	if (mtu < IPV4_MIN_MTU || mtu > ip_tnl_max_mtu(&ip_tnl_entry_rtnl(t)->p))
+	if (mtu < IPV4_MIN_MTU || mtu > ip_tnl_max_mtu(dev, &ip_tnl_entry_rtnl(t)->p))
 		return -EINVAL;
 	WRITE_ONCE(dev->mtu, mtu);
 	return 0;

@@ -9,6 +9,7 @@
 #include <linux/uaccess.h>
 #include <net/ip.h>
 
+#include "gre_header.h"
 #include "ip_tnl.h"
 
 /* Whether the parameters of ADD and CHG mean something to this kind. */
@@ -16,7 +17,7 @@ static bool ip_tnl_parm_ok(const struct ip_tnl_kind *kind, const struct ip_tunne
 {
 	return u->iph.version == 4 && u->iph.ihl == 5 &&
 	       !(u->iph.frag_off & ~htons(IP_DF)) && kind->protocol_ok(u->iph.protocol) &&
-	       !(kind->options && (u->i_flags | u->o_flags) & (GRE_VERSION | GRE_ROUTING));
+	       !(kind->options && (u->i_flags | u->o_flags) & GRE_NEVER);
 }
 
 static struct ip_tnl_params ip_tnl_from_parm(const struct ip_tnl_kind *kind,
@@ -77,7 +78,7 @@ static int ip_tnl_ioctl_add(struct net *net, struct ip_tnl_kind *kind,
 		return -ENOMEM;
 	dev_net_set(dev, net);
 	dev->min_mtu = IPV4_MIN_MTU;
-	dev->max_mtu = ip_tnl_max_mtu(&p);
+	dev->max_mtu = ip_tnl_max_mtu(dev, &p);
 
 	err = ip_tnl_add(dev, net, &p, 0, NULL);
 	if (err)
@@ -87,14 +88,22 @@ static int ip_tnl_ioctl_add(struct net *net, struct ip_tnl_kind *kind,
 	return err;
 }
 
+/* What an ioctl cannot say. */
+static void ip_tnl_keep(struct ip_tnl_params *p, const struct ip_tnl_params *old)
+{
+	p->protocol = old->protocol;
+	p->ignore_df = old->ignore_df;
+	p->external = old->external;
+	p->encap = old->encap;
+}
+
 static int ip_tnl_ioctl_change(struct ip_tnl *t, const struct ip_tnl_kind *kind,
 			       struct ip_tunnel_parm *u)
 {
 	struct ip_tnl_params p = ip_tnl_from_parm(kind, u);
 	int err;
 
-	p.protocol = ip_tnl_entry_rtnl(t)->p.protocol;
-	p.ignore_df = ip_tnl_entry_rtnl(t)->p.ignore_df;
+	ip_tnl_keep(&p, &ip_tnl_entry_rtnl(t)->p);
 	err = ip_tnl_change(t->tunnel.dev, &p, true, NULL);
 	if (!err)
 		ip_tnl_to_parm(u, t);

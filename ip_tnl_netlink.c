@@ -5,30 +5,35 @@
  * The attributes that all kinds have are read and dumped here, by the numbers
  * that the kind gives; its own are left to the kind.
  */
+#include <linux/etherdevice.h>
+#include <linux/if_arp.h>
 #include <net/ip.h>
 #include <net/netlink.h>
 
 #include "ip_tnl.h"
 
-static int ip_tnl_refuse_absent(struct nlattr *data[], const struct ip_tnl_attrs *a,
-				struct netlink_ext_ack *extack)
+/* Any of its attributes says all of the encapsulation. */
+static int ip_tnl_parse_encap(struct nlattr *data[], const struct ip_tnl_attrs *a,
+			      struct ip_tnl_params *p, struct netlink_ext_ack *extack)
 {
-	u16 encap = data[a->encap_type] ? nla_get_u16(data[a->encap_type]) : TUNNEL_ENCAP_NONE;
+	struct ip_tunnel_encap encap = { };
 
-	if (encap > TUNNEL_ENCAP_MPLS) {
-		NL_SET_ERR_MSG_ATTR(extack, data[a->encap_type], "Unknown encapsulation");
+	if (!data[a->encap_type] && !data[a->encap_flags] && !data[a->encap_sport] &&
+	    !data[a->encap_dport])
+		return 0;
+	if (data[a->encap_type])
+		encap.type = nla_get_u16(data[a->encap_type]);
+	if (data[a->encap_flags])
+		encap.flags = nla_get_u16(data[a->encap_flags]);
+	if (data[a->encap_sport])
+		encap.sport = nla_get_be16(data[a->encap_sport]);
+	if (data[a->encap_dport])
+		encap.dport = nla_get_be16(data[a->encap_dport]);
+	if (ip_encap_hlen(&encap) < 0) {
+		NL_SET_ERR_MSG(extack, "This encapsulation is unknown, or its module (fou) is not loaded");
 		return -EINVAL;
 	}
-	if (data[a->collect_md]) {
-		NL_SET_ERR_MSG_ATTR(extack, data[a->collect_md],
-				    "External mode is not supported by this version of iptnl");
-		return -EOPNOTSUPP;
-	}
-	if (encap != TUNNEL_ENCAP_NONE) {
-		NL_SET_ERR_MSG_ATTR(extack, data[a->encap_type],
-				    "FOU, GUE and MPLS encapsulations are not supported by this version of iptnl");
-		return -EOPNOTSUPP;
-	}
+	p->encap = encap;
 	return 0;
 }
 
@@ -41,7 +46,7 @@ static int ip_tnl_parse(const struct ip_tnl_kind *kind, struct nlattr *data[],
 
 	if (!data)
 		return 0;
-	err = ip_tnl_refuse_absent(data, a, extack);
+	err = ip_tnl_parse_encap(data, a, p, extack);
 	if (err)
 		return err;
 
@@ -57,6 +62,8 @@ static int ip_tnl_parse(const struct ip_tnl_kind *kind, struct nlattr *data[],
 		p->tos = nla_get_u8(data[a->tos]);
 	if (data[a->fwmark])
 		p->fwmark = nla_get_u32(data[a->fwmark]);
+	if (data[a->collect_md])
+		p->external = true;
 	if (!data[a->pmtudisc] || nla_get_u8(data[a->pmtudisc]))
 		p->df = htons(IP_DF);
 	return kind->parse(data, p, extack);
@@ -67,19 +74,24 @@ int ip_tnl_newlink(struct net_device *dev, struct rtnl_newlink_params *params,
 		   struct netlink_ext_ack *extack)
 {
 	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
-	struct ip_tnl_params p = { .protocol = kind->protocol };
+	struct ip_tnl_params p = {
+		.protocol	= kind->protocol,
+		.erspan_ver	= 1,
+	};
 	int err;
 
 	err = ip_tnl_parse(kind, params->data, &p, extack);
 	if (err)
 		return err;
+	if (dev->type == ARPHRD_ETHER && !params->tb[IFLA_ADDRESS])
+		eth_hw_addr_random(dev);
 	return ip_tnl_add(dev, params->link_net ?: dev_net(dev), &p,
 			  params->tb[IFLA_MTU] ? nla_get_u32(params->tb[IFLA_MTU]) : 0, extack);
 }
 
 /*
  * rtnl_link_ops.changelink: what is not given goes back to its default, but
- * for the two values that have always been kept. The payload's protocol is
+ * for the values that have always been kept. The payload's protocol is
  * checked, but fixed when the device is made. Context: RTNL.
  */
 int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr *data[],
@@ -92,6 +104,12 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 		.protocol	= old->protocol,
 		.fwmark		= old->fwmark,
 		.ignore_df	= old->ignore_df,
+		.external	= old->external,
+		.encap		= old->encap,
+		.erspan_ver	= old->erspan_ver,
+		.erspan_dir	= old->erspan_dir,
+		.erspan_hwid	= old->erspan_hwid,
+		.erspan_index	= old->erspan_index,
 	};
 	int err;
 
@@ -106,11 +124,21 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 	err = ip_tnl_parse(kind, data, &p, extack);
 	if (err)
 		return err;
+	if (p.external != old->external) {
+		NL_SET_ERR_MSG(extack, "External mode is for the whole life of a device");
+		return -EINVAL;
+	}
 	p.protocol = old->protocol;
 	return ip_tnl_change(dev, &p, !tb[IFLA_MTU], extack);
 }
 
-/* rtnl_link_ops.dellink: the fallback device stays. Context: RTNL. */
+/**
+ * ip_tnl_dellink() - rtnl_link_ops.dellink: the fallback device stays
+ * @dev: tunnel device
+ * @head: queued here, for unregister_netdevice_many()
+ *
+ * Context: RTNL.
+ */
 void ip_tnl_dellink(struct net_device *dev, struct list_head *head)
 {
 	const struct ip_tnl *t = netdev_priv(dev);
@@ -118,6 +146,7 @@ void ip_tnl_dellink(struct net_device *dev, struct list_head *head)
 	if (dev != rtnl_dereference(ip_tnl_net(t->tunnel.net, ip_tnl_kind(dev))->fallback))
 		unregister_netdevice_queue(dev, head);
 }
+EXPORT_SYMBOL_GPL(ip_tnl_dellink);
 
 size_t ip_tnl_get_size(const struct net_device *dev)
 {
@@ -129,6 +158,7 @@ size_t ip_tnl_get_size(const struct net_device *dev)
 		nla_total_size(1) +	/* pmtudisc */
 		nla_total_size(4) +	/* fwmark */
 		4 * nla_total_size(2) +	/* encapsulation */
+		nla_total_size(0) +	/* external */
 		ip_tnl_kind(dev)->fill_size;
 }
 
@@ -152,10 +182,11 @@ int ip_tnl_fill_info(struct sk_buff *skb, const struct net_device *dev)
 			nla_put_u8(skb, a->tos, p->tos) ?:
 			nla_put_u8(skb, a->pmtudisc, !!p->df) ?:
 			nla_put_u32(skb, a->fwmark, p->fwmark) ?:
-			nla_put_u16(skb, a->encap_type, t->tunnel.encap.type) ?:
-			nla_put_u16(skb, a->encap_flags, t->tunnel.encap.flags) ?:
-			nla_put_be16(skb, a->encap_sport, t->tunnel.encap.sport) ?:
-			nla_put_be16(skb, a->encap_dport, t->tunnel.encap.dport) ?:
+			nla_put_u16(skb, a->encap_type, p->encap.type) ?:
+			nla_put_u16(skb, a->encap_flags, p->encap.flags) ?:
+			nla_put_be16(skb, a->encap_sport, p->encap.sport) ?:
+			nla_put_be16(skb, a->encap_dport, p->encap.dport) ?:
+			(p->external ? nla_put_flag(skb, a->collect_md) : 0) ?:
 			kind->fill(skb, p);
 	}
 	rcu_read_unlock();

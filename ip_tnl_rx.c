@@ -8,7 +8,9 @@
  * Each packet ends in one of two places: gro_cells_receive(), or the label
  * that counts it as an error of the device and frees it.
  */
-#include <linux/if_ether.h>
+#include <linux/etherdevice.h>
+#include <linux/if_arp.h>
+#include <linux/udp.h>
 #include <net/dst_metadata.h>
 #include <net/gre.h>
 #include <net/inet_ecn.h>
@@ -56,10 +58,69 @@ static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 }
 
 /**
+ * ip_tnl_rx_metadata() - what the outer header says, for whoever asks the packet
+ * @skb: packet, network header at the outer IP header, transport header behind it
+ * @options: GRE wire flags to report
+ * @key: tunnel id, as a GRE key in network byte order
+ * @opt_size: octets to reserve for options, which the caller sets
+ *
+ * Includes the outer DF bit and, behind a UDP encapsulation, its ports.
+ *
+ * Context: RCU read side, softirq.
+ *
+ * Return: metadata for &ip_tnl_packet.md, or NULL when out of memory.
+ */
+struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __be32 key,
+					int opt_size)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	IP_TUNNEL_DECLARE_FLAGS(flags);
+	struct ip_tunnel_info *info;
+	struct metadata_dst *md;
+
+	gre_flags_to_tnl_flags(flags, options);
+	md = ip_tun_rx_dst(skb, flags, key32_to_tunnel_id(key), opt_size);
+	if (!md)
+		return NULL;
+	info = &md->u.tun_info;
+	if (iph->frag_off & htons(IP_DF))
+		ip_tnl_flag_set(info->key.tun_flags, DONT_FRAGMENT);
+	if (iph->protocol == IPPROTO_UDP) {
+		const struct udphdr *uh = (const void *)iph + iph->ihl * 4;
+
+		info->encap.sport = uh->source;
+		info->encap.dport = uh->dest;
+	}
+	return md;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_rx_metadata);
+
+/*
+ * Takes an Ethernet header off. Return: false if there is none, or behind it not
+ * the IP header that it announces.
+ */
+static bool ip_tnl_pull_ethernet(struct sk_buff *skb)
+{
+	if (!pskb_may_pull(skb, ETH_HLEN))
+		return false;
+	skb->protocol = eth_type_trans(skb, skb->dev);
+	/* Of the frame, the sum is of less than was summed. */
+	skb_postpull_rcsum(skb, eth_hdr(skb), ETH_HLEN);
+	return true;
+}
+
+/* A device with a link layer of its own shows the outer IP header as that. */
+static bool ip_tnl_has_link_header(const struct net_device *dev)
+{
+	return dev->type != ARPHRD_ETHER && dev->header_ops && dev->header_ops->create;
+}
+
+/**
  * ip_tnl_rcv() - deliver a packet out of its tunnel
  * @e: the tunnel's configuration, from ip_tnl_lookup()
  * @skb: network header at the outer IP header, data right behind it; consumed
- * @pkt: what the header between outer IP header and payload says
+ * @pkt: what the header between outer IP header and payload says; its metadata
+ *	is consumed
  * @log_ecn: report ECN marks that make no sense
  *
  * The outer header is read before, never after, the packet is pulled: it may
@@ -73,6 +134,7 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 	const struct iphdr outer = *ip_hdr(skb);
 	struct ip_tunnel *t = &e->tnl->tunnel;
 	struct net_device *dev = t->dev;
+	unsigned int len;
 
 	if (e->p.i_flags & ~pkt->options & GRE_CSUM) {
 		DEV_STATS_INC(dev, rx_crc_errors);
@@ -87,9 +149,17 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 	if (__iptunnel_pull_header(skb, pkt->hlen, pkt->proto, true,
 				   !net_eq(READ_ONCE(t->net), dev_net(dev))))
 		goto too_short;
-	skb_reset_network_header(skb);
-	skb_reset_mac_header(skb);
 	skb->dev = dev;
+	len = skb->len;
+	if (dev->type == ARPHRD_ETHER) {
+		if (!ip_tnl_pull_ethernet(skb))
+			goto too_short;
+	} else if (ip_tnl_has_link_header(dev)) {
+		skb_pop_mac_header(skb);
+	} else {
+		skb_reset_mac_header(skb);
+	}
+	skb_reset_network_header(skb);
 	if (!pskb_inet_may_pull(skb))
 		goto too_short;
 	if (!ip_tnl_ecn_ok(skb, outer.saddr, outer.tos, log_ecn)) {
@@ -98,10 +168,13 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 	}
 	if (ipv4_is_multicast(outer.daddr)) {
 		DEV_STATS_INC(dev, multicast);
-		skb->pkt_type = PACKET_BROADCAST;
+		if (dev->type != ARPHRD_ETHER)
+			skb->pkt_type = PACKET_BROADCAST;
 	}
 
-	dev_sw_netstats_rx_add(dev, skb->len);
+	dev_sw_netstats_rx_add(dev, len);
+	if (pkt->md)
+		skb_dst_set(skb, &pkt->md->dst);
 	/* It is still the outer one's: nothing may take it for the inner one's. */
 	skb_unset_transport_header(skb);
 	gro_cells_receive(&t->gro_cells, skb);
@@ -111,6 +184,8 @@ too_short:
 	DEV_STATS_INC(dev, rx_length_errors);
 error:
 	DEV_STATS_INC(dev, rx_errors);
+	if (pkt->md)
+		dst_release(&pkt->md->dst);
 	kfree_skb(skb);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_rcv);

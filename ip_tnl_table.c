@@ -74,6 +74,7 @@ struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_pa
 	e->id = ip_tnl_id(p);
 	e->tnl = t;
 	e->p = *p;
+	e->encap_hlen = max(ip_encap_hlen(&e->p.encap), 0);
 	return e;
 }
 
@@ -162,9 +163,10 @@ static struct ip_tnl_entry *ip_tnl_pick(struct rhlist_head *list, int link, bool
 	return NULL;
 }
 
-static struct ip_tnl_entry *ip_tnl_fallback(const struct ip_tnl_net *tn)
+/* The entry of a device that takes what no other does, if it is there and up. */
+static struct ip_tnl_entry *ip_tnl_last_resort(struct net_device __rcu * const *where)
 {
-	struct net_device *dev = rcu_dereference(tn->fallback);
+	struct net_device *dev = rcu_dereference(*where);
 
 	if (!dev || !(READ_ONCE(dev->flags) & IFF_UP))
 		return NULL;
@@ -181,7 +183,8 @@ static struct ip_tnl_entry *ip_tnl_fallback(const struct ip_tnl_net *tn)
  * @keyed: whether there is a key
  *
  * Devices that are down do not count. A tunnel bound to @link wins over all
- * others, then the most specific one wins; the fallback device comes last.
+ * others, then the most specific one wins; the device in external mode comes
+ * next, and the fallback device last.
  *
  * Context: RCU read side; the entry is good until its end.
  *
@@ -209,6 +212,6 @@ struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remot
 		if (e)
 			return e;
 	}
-	return candidate ?: ip_tnl_fallback(tn);
+	return candidate ?: ip_tnl_last_resort(&tn->external) ?: ip_tnl_last_resort(&tn->fallback);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_lookup);

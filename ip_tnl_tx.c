@@ -13,26 +13,70 @@
  * route names (NBMA), or one given with the packet.
  */
 #include <linux/icmpv6.h>
+#include <linux/if_arp.h>
 #include <net/dst_metadata.h>
+#include <net/gre.h>
 #include <net/icmp.h>
 #include <net/inet_ecn.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/route.h>
 
+#include "gre_header.h"
 #include "ip_tnl.h"
 
+/* The packet says itself how it leaves. Return: whether it does. */
+static bool ip_tnl_flow_external(struct ip_tnl_flow *f, struct ip_tnl_entry *e,
+				 const struct sk_buff *skb)
+{
+	struct ip_tunnel_info *info = skb_tunnel_info(skb);
+	const struct ip_tunnel_key *key;
+
+	if (!info || !(info->mode & IP_TUNNEL_INFO_TX) || ip_tunnel_info_af(info) != AF_INET)
+		return false;
+	key = &info->key;
+	*f = (struct ip_tnl_flow) {
+		.daddr		= key->u.ipv4.dst,
+		.saddr		= key->u.ipv4.src,
+		.key		= tunnel_id_to_key32(key->tun_id),
+		.options	= gre_tnl_flags_to_gre_flags(key->tun_flags) & GRE_OPTIONS,
+		.ttl		= key->ttl,
+		.tos		= key->tos,
+		.ignore_df	= true,
+		.external	= true,
+		.payload	= skb->protocol,
+		.mark		= skb->mark,
+		.encap		= &info->encap,
+		.info		= info,
+	};
+	if (key->tos == 1)
+		ip_tnl_flow_set_tos(f, 1);
+	if (ip_tnl_flag_test(key->tun_flags, DONT_FRAGMENT))
+		f->df = htons(IP_DF);
+	if (ip_tunnel_dst_cache_usable(skb, info) && !f->inherit_tos)
+		f->dst_cache = &info->dst_cache;
+	f->hlen = max(ip_encap_hlen(f->encap), 0);
+	return true;
+}
+
 /**
- * ip_tnl_flow_init() - a packet leaves as its tunnel is configured
- * @f: filled; the kind still sets @proto, @hlen and @gso_type
+ * ip_tnl_flow_init() - how a packet is to leave by its tunnel
+ * @f: filled; the kind still sets @proto and @gso_type, and adds its own
+ *	header to @hlen
  * @e: the tunnel's configuration
+ * @skb: the packet
  *
- * Context: softirq or BH off; @f is valid as long as @e is.
+ * Context: softirq or BH off; @f is valid as long as @e and @skb's metadata are.
+ *
+ * Return: false for a packet without the metadata that a tunnel in external
+ * mode needs.
  */
-void ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e)
+bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struct sk_buff *skb)
 {
 	const struct ip_tnl_params *p = &e->p;
 
+	if (p->external)
+		return ip_tnl_flow_external(f, e, skb);
 	*f = (struct ip_tnl_flow) {
 		.daddr		= p->remote,
 		.saddr		= p->local,
@@ -40,14 +84,18 @@ void ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e)
 		.options	= p->o_flags,
 		.df		= p->df,
 		.ttl		= p->ttl,
-		.tos		= p->tos,
 		.ignore_df	= p->ignore_df,
+		.payload	= skb->protocol,
+		.hlen		= e->encap_hlen,
 		.link		= p->link,
 		.mark		= p->fwmark,
+		.encap		= &e->p.encap,
 	};
+	ip_tnl_flow_set_tos(f, p->tos);
 	/* One cache serves one destination and one TOS. */
-	if (p->remote && !(p->tos & 1))
+	if (p->remote && !f->inherit_tos)
 		f->dst_cache = &e->dst_cache;
+	return true;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_flow_init);
 
@@ -59,20 +107,17 @@ struct ip_tnl_payload {
 	__be16	df;
 };
 
-/*
- * The kind made sure that a whole basic IP header is linear. By skb->protocol
- * alone: a payload behind a VLAN tag does not start with an IP header.
- */
-static struct ip_tnl_payload ip_tnl_payload(const struct sk_buff *skb)
+/* The kind made sure that the network header is what @payload says, and linear. */
+static struct ip_tnl_payload ip_tnl_payload(const struct sk_buff *skb, __be16 payload)
 {
 	struct ip_tnl_payload in = { };
 
-	if (skb->protocol == htons(ETH_P_IP)) {
+	if (payload == htons(ETH_P_IP)) {
 		in.ip = true;
 		in.dsfield = ip_hdr(skb)->tos;
 		in.ttl = ip_hdr(skb)->ttl;
 		in.df = ip_hdr(skb)->frag_off & htons(IP_DF);
-	} else if (skb->protocol == htons(ETH_P_IPV6)) {
+	} else if (payload == htons(ETH_P_IPV6)) {
 		in.ip = true;
 		in.dsfield = ipv6_get_dsfield(ipv6_hdr(skb));
 		in.ttl = ipv6_hdr(skb)->hop_limit;
@@ -81,13 +126,13 @@ static struct ip_tnl_payload ip_tnl_payload(const struct sk_buff *skb)
 }
 
 /*
- * TOS and DF before routing: DSCP from the payload where the TOS has bit 0 set,
- * and the payload's DF bit unless that is to be ignored.
+ * TOS and DF before routing: DSCP from the payload where that is asked for, and
+ * the payload's DF bit unless that is to be ignored.
  */
 static void ip_tnl_inherit(struct ip_tnl_flow *f, const struct ip_tnl_payload *in)
 {
-	if (f->tos & 1)
-		f->tos = in->ip ? in->dsfield : f->tos & ~1;
+	if (f->inherit_tos && in->ip)
+		f->tos = in->dsfield;
 	if (!f->ignore_df)
 		f->df |= in->df;
 }
@@ -110,16 +155,53 @@ static struct dst_entry *ip_tnl_payload_dst(const struct sk_buff *skb)
 	return NULL;
 }
 
-/*
- * A tunnel without a remote address sends to the next hop that routing chose
- * for the payload. Return: that address, or 0 with the reason counted.
- */
-static __be32 ip_tnl_next_hop(const struct sk_buff *skb, struct net_device *dev)
+/* The neighbour that IPv6 routing chose, if its address holds an IPv4 one (RFC 4291 2.5.5.1). */
+static __be32 ip_tnl_next_hop6(struct sk_buff *skb)
 {
-	if (!skb_dst(skb))
+	const struct in6_addr *addr = &ipv6_hdr(skb)->daddr;
+	struct neighbour *n = NULL;
+	__be32 daddr = 0;
+
+	if (ip_tnl_payload_dst(skb))
+		n = dst_neigh_lookup(skb_dst(skb), addr);
+	if (!n)
+		return 0;
+	if (!ipv6_addr_any((struct in6_addr *)n->primary_key))
+		addr = (struct in6_addr *)n->primary_key;
+	if (ipv6_addr_type(addr) & IPV6_ADDR_COMPATv4)
+		daddr = addr->s6_addr32[3];
+	neigh_release(n);
+	if (!daddr)
+		dst_link_failure(skb);
+	return daddr;
+}
+
+/*
+ * A tunnel without a remote address sends to where the payload's route says: to
+ * the tunnel end that a lightweight tunnel names, or else to the next hop.
+ * Return: that address, or 0 with the reason counted.
+ */
+static __be32 ip_tnl_next_hop(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f)
+{
+	struct ip_tunnel_info *info;
+
+	if (f->external)
+		return 0;
+	if (!skb_dst(skb)) {
 		DEV_STATS_INC(dev, tx_fifo_errors);
-	else if (skb->protocol == htons(ETH_P_IP) && ip_tnl_payload_dst(skb))
+		return 0;
+	}
+	info = skb_tunnel_info(skb);
+	if (info && info->mode & IP_TUNNEL_INFO_TX && ip_tunnel_info_af(info) == AF_INET &&
+	    info->key.u.ipv4.dst) {
+		if (!f->inherit_tos)
+			f->dst_cache = &info->dst_cache;
+		return info->key.u.ipv4.dst;
+	}
+	if (skb->protocol == htons(ETH_P_IP) && ip_tnl_payload_dst(skb))
 		return rt_nexthop(skb_rtable(skb), ip_hdr(skb)->daddr);
+	if (skb->protocol == htons(ETH_P_IPV6))
+		return ip_tnl_next_hop6(skb);
 	return 0;
 }
 
@@ -157,10 +239,11 @@ static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net,
  * payload that may be fragmented itself, or by GSO, goes on. Return: whether
  * the packet may go on; if not it is still the caller's.
  */
-static bool ip_tnl_fits(struct sk_buff *skb, const struct rtable *rt,
-			const struct ip_tnl_flow *f, __be16 payload_df)
+static bool ip_tnl_fits(struct sk_buff *skb, const struct net_device *dev,
+			const struct rtable *rt, const struct ip_tnl_flow *f, __be16 payload_df)
 {
-	u32 mtu = dst_mtu(&rt->dst) - sizeof(struct iphdr) - f->hlen;
+	unsigned int l2_hlen = dev->type == ARPHRD_ETHER ? ETH_HLEN : 0;
+	u32 mtu = dst_mtu(&rt->dst) - sizeof(struct iphdr) - f->hlen - l2_hlen;
 	struct dst_entry *dst;
 
 	if (!f->df)
@@ -168,7 +251,7 @@ static bool ip_tnl_fits(struct sk_buff *skb, const struct rtable *rt,
 	dst = ip_tnl_payload_dst(skb);
 	if (dst && mtu < dst_mtu(dst))
 		skb_dst_update_pmtu_no_confirm(skb, mtu);
-	if (skb->len <= mtu || skb_is_gso(skb))
+	if (skb->len - l2_hlen <= mtu || skb_is_gso(skb))
 		return true;
 
 	if (skb->protocol == htons(ETH_P_IP) && payload_df) {
@@ -232,12 +315,12 @@ static int ip_tnl_make_room(struct sk_buff *skb, struct net_device *dev,
 struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 			       struct ip_tnl_flow *f)
 {
-	const struct ip_tnl_payload in = ip_tnl_payload(skb);
+	const struct ip_tnl_payload in = ip_tnl_payload(skb, f->payload);
 	struct ip_tunnel *t = netdev_priv(dev);
 	struct rtable *rt;
 
 	if (!f->daddr)
-		f->daddr = ip_tnl_next_hop(skb, dev);
+		f->daddr = ip_tnl_next_hop(skb, dev, f);
 	if (!f->daddr)
 		goto error;
 	ip_tnl_inherit(f, &in);
@@ -250,7 +333,7 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 		DEV_STATS_INC(dev, collisions);
 		goto error_put;
 	}
-	if (!ip_tnl_fits(skb, rt, f, in.df))
+	if (!ip_tnl_fits(skb, dev, rt, f, in.df))
 		goto error_put;
 	ip_tnl_report_errors(skb, t);
 
@@ -279,19 +362,66 @@ error:
 }
 EXPORT_SYMBOL_GPL(ip_tnl_tx_route);
 
+/* UDP encapsulation: its checksum covers addresses, so only now. Return: 0 or an errno. */
+static int ip_tnl_push_encap(struct sk_buff *skb, struct ip_tnl_flow *f)
+{
+	struct flowi4 fl4 = { .saddr = f->saddr, .daddr = f->daddr };
+
+	return ip_tunnel_encap(skb, f->encap, &f->proto, &fl4);
+}
+
 /**
  * ip_tnl_tx_send() - put the outer IP header on a packet and let it go
  * @skb: packet that the kind's own header starts, skb->dev the tunnel; consumed
  * @rt: from ip_tnl_tx_route(); its reference is consumed
- * @f: the same flow
+ * @f: the same flow; its proto becomes that of the outer header
  *
  * Context: softirq or BH off.
  */
-void ip_tnl_tx_send(struct sk_buff *skb, struct rtable *rt, const struct ip_tnl_flow *f)
+void ip_tnl_tx_send(struct sk_buff *skb, struct rtable *rt, struct ip_tnl_flow *f)
 {
 	const struct ip_tunnel *t = netdev_priv(skb->dev);
 
+	if (ip_tnl_push_encap(skb, f)) {
+		DEV_STATS_INC(skb->dev, tx_errors);
+		ip_rt_put(rt);
+		kfree_skb(skb);
+		return;
+	}
 	iptunnel_xmit(NULL, rt, skb, f->saddr, f->daddr, f->proto, f->tos, f->ttl, f->df,
 		      !net_eq(t->net, dev_net(skb->dev)), 0);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_tx_send);
+
+/**
+ * ip_tnl_fill_metadata_dst() - ndo_fill_metadata_dst
+ * @dev: tunnel device in external mode
+ * @skb: packet with transmit metadata, whose source address is filled in
+ *
+ * Context: RCU read side.
+ *
+ * Return: 0, -EINVAL for metadata that is missing or not for IPv4, or the
+ * errno of the route lookup.
+ */
+int ip_tnl_fill_metadata_dst(struct net_device *dev, struct sk_buff *skb)
+{
+	const struct ip_tunnel *t = netdev_priv(dev);
+	struct ip_tunnel_info *info = skb_tunnel_info(skb);
+	struct ip_tunnel_key *key;
+	struct flowi4 fl4;
+	struct rtable *rt;
+
+	if (!info || ip_tunnel_info_af(info) != AF_INET)
+		return -EINVAL;
+	key = &info->key;
+	ip_tunnel_init_flow(&fl4, IPPROTO_GRE, key->u.ipv4.dst, key->u.ipv4.src,
+			    tunnel_id_to_key32(key->tun_id), key->tos & INET_DSCP_MASK, t->net,
+			    0, skb->mark, skb_get_hash(skb), key->flow_flags);
+	rt = ip_route_output_key(t->net, &fl4);
+	if (IS_ERR(rt))
+		return PTR_ERR(rt);
+	ip_rt_put(rt);
+	key->u.ipv4.src = fl4.saddr;
+	return 0;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_fill_metadata_dst);

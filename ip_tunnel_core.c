@@ -37,7 +37,8 @@ static void ip_tnl_free(struct net_device *dev)
 
 /**
  * ip_tnl_setup() - what all tunnel devices have in common
- * @dev: device just allocated; the kind sets its type and operations
+ * @dev: device just allocated; of an Ethernet kind, through ether_setup()
+ *	already; the kind sets its type and operations
  * @kind: its kind
  *
  * Context: process.
@@ -51,8 +52,10 @@ void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 	t->tunnel.ip_tnl_net_id = kind->net_id;
 
 	dev->rtnl_link_ops = &kind->link_ops;
-	dev->flags = IFF_NOARP;
-	dev->addr_len = 4;
+	if (dev->type != ARPHRD_ETHER) {
+		dev->flags = IFF_NOARP;
+		dev->addr_len = 4;
+	}
 	dev->features |= IP_TNL_FEATURES;
 	dev->hw_features |= IP_TNL_FEATURES;
 	netif_set_lltx(dev);
@@ -95,6 +98,8 @@ void ip_tnl_uninit(struct net_device *dev)
 
 	if (rtnl_dereference(tn->fallback) == dev)
 		RCU_INIT_POINTER(tn->fallback, NULL);
+	if (rtnl_dereference(tn->external) == dev)
+		RCU_INIT_POINTER(tn->external, NULL);
 	if (!e)
 		return;
 	RCU_INIT_POINTER(t->entry, NULL);
@@ -152,7 +157,10 @@ EXPORT_SYMBOL_GPL(ip_tnl_net_exit);
  */
 int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind)
 {
-	const struct ip_tnl_params any = { .protocol = kind->fallback_protocol };
+	const struct ip_tnl_params any = {
+		.protocol	= kind->fallback_protocol,
+		.erspan_ver	= 1,
+	};
 	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
 	struct net_device *dev;
 	int err;

@@ -30,7 +30,7 @@ static struct ip_tnl_entry *ipip_lookup(const struct sk_buff *skb, __be32 remote
 /* Return: 0 with the skb consumed, or -1 for the next handler of tunnel4. */
 static int ipip_rcv_proto(struct sk_buff *skb, u8 protocol, __be16 proto)
 {
-	const struct ip_tnl_packet pkt = { .proto = proto };
+	struct ip_tnl_packet pkt = { .proto = proto };
 	const struct iphdr *iph = ip_hdr(skb);
 	struct ip_tnl_entry *e;
 
@@ -38,11 +38,18 @@ static int ipip_rcv_proto(struct sk_buff *skb, u8 protocol, __be16 proto)
 	if (!e)
 		return -1;
 	if ((e->p.protocol && e->p.protocol != protocol) ||
-	    !xfrm4_policy_check(NULL, XFRM_POLICY_IN, skb)) {
-		kfree_skb(skb);
-		return 0;
+	    !xfrm4_policy_check(NULL, XFRM_POLICY_IN, skb))
+		goto drop;
+	if (e->p.external) {
+		pkt.md = ip_tnl_rx_metadata(skb, 0, 0, 0);
+		if (!pkt.md)
+			goto drop;
 	}
 	ip_tnl_rcv(e, skb, &pkt, log_ecn_error);
+	return 0;
+
+drop:
+	kfree_skb(skb);
 	return 0;
 }
 
@@ -98,13 +105,12 @@ static netdev_tx_t ipip_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct rtable *rt;
 
 	if (!e || !protocol || (e->p.protocol && e->p.protocol != protocol) ||
-	    !pskb_inet_may_pull(skb)) {
+	    !pskb_inet_may_pull(skb) || !ip_tnl_flow_init(&f, e, skb)) {
 		DEV_STATS_INC(dev, tx_errors);
 		kfree_skb(skb);
 		return NETDEV_TX_OK;
 	}
 
-	ip_tnl_flow_init(&f, e);
 	f.proto = protocol;
 	f.gso_type = SKB_GSO_IPXIP4;
 	rt = ip_tnl_tx_route(skb, dev, &f);
@@ -140,6 +146,14 @@ static int ipip_parse(struct nlattr *data[], struct ip_tnl_params *p,
 static int ipip_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 {
 	return nla_put_u8(skb, IFLA_IPTUN_PROTO, p->protocol);
+}
+
+static int ipip_prepare(struct net_device *dev, const struct ip_tnl_params *p,
+			struct netlink_ext_ack *extack)
+{
+	if (p->remote)
+		dev->flags |= IFF_POINTOPOINT;
+	return 0;
 }
 
 /* vmlinux makes tunnels for multicast routing (DVMRP) by this. */
@@ -195,26 +209,7 @@ static const struct nla_policy ipip_policy[IFLA_IPTUN_MAX + 1] = {
 
 /* Namespaces and module */
 
-static int __net_init ipip_net_init(struct net *net)
-{
-	return ip_tnl_net_init(net, &ipip_kind);
-}
-
-static void __net_exit ipip_net_exit(struct net *net)
-{
-	ip_tnl_net_exit(net, &ipip_kind);
-}
-
-static int __net_init ipip_fallback_init(struct net *net)
-{
-	return ip_tnl_fallback_init(net, &ipip_kind);
-}
-
-static void __net_exit ipip_net_exit_rtnl(struct net *net, struct list_head *kill)
-{
-	ip_tnl_net_exit_rtnl(net, &ipip_kind, kill);
-}
-DEFINE_PERNET_EXIT_RTNL(ipip_net_exit_rtnl);
+DEFINE_IP_TNL_PERNET(ipip_kind);
 
 static struct ip_tnl_kind ipip_kind = {
 	.link_ops = {
@@ -223,16 +218,7 @@ static struct ip_tnl_kind ipip_kind = {
 		.policy		= ipip_policy,
 		.setup		= ipip_setup,
 	},
-	.table_ops = {
-		.init		= ipip_net_init,
-		.exit		= ipip_net_exit,
-		.id		= &ipip_kind.net_id,
-		.size		= sizeof(struct ip_tnl_net),
-	},
-	.device_ops = {
-		.init		= ipip_fallback_init,
-		PERNET_EXIT_RTNL(ipip_net_exit_rtnl),
-	},
+	IP_TNL_PERNET(ipip_kind),
 	.fallback_name	= "tunl0",
 	.protocol	= IPPROTO_IPIP,
 	.attrs = {
@@ -251,6 +237,7 @@ static struct ip_tnl_kind ipip_kind = {
 	},
 	.fill_size	= NLA_HDRLEN + NLA_ALIGN(1),
 	.protocol_ok	= ipip_protocol_ok,
+	.prepare	= ipip_prepare,
 	.parse		= ipip_parse,
 	.fill		= ipip_fill,
 };

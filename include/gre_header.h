@@ -20,6 +20,9 @@
 /* The options we emit, and the only ones a tunnel can be configured with. */
 #define GRE_OPTIONS	(GRE_CSUM | GRE_KEY | GRE_SEQ)
 
+/* What no tunnel can be configured with: another version, source routes. */
+#define GRE_NEVER	(GRE_VERSION | GRE_ROUTING)
+
 #define GRE_PROTO_WCCP	cpu_to_be16(0x883e)
 
 /**
@@ -27,16 +30,31 @@
  * @flags: the first 16 bits of the header, network byte order
  * @proto: ethertype of the payload, network byte order
  * @key: key field, network byte order; 0 where absent
+ *	For ERSPAN types II and III the session id, wherever @keyed.
  * @seq: sequence number, host byte order; 0 where absent
- * @len: octets from the first of the GRE header to the payload
+ * @keyed: whether @key was there
+ * @erspan_ver: version of the ERSPAN header that follows, 0 if none does
+ * @len: octets from the first of the GRE header to the payload, or to the
+ *	ERSPAN header
  */
 struct gre_header {
 	__be16	flags;
 	__be16	proto;
 	__be32	key;
 	u32	seq;
+	bool	keyed;
+	u8	erspan_ver;
 	int	len;
 };
+
+/**
+ * gre_is_erspan() - whether the payload is a mirrored frame
+ * @proto: ethertype in the GRE header, network byte order
+ */
+static inline bool gre_is_erspan(__be16 proto)
+{
+	return proto == htons(ETH_P_ERSPAN) || proto == htons(ETH_P_ERSPAN2);
+}
 
 /**
  * gre_options_len() - octets of a GRE header that carries these options
@@ -74,6 +92,8 @@ static inline int gre_parse_erspan(struct sk_buff *skb, int at, struct gre_heade
 	if (!p)
 		return -EINVAL;
 	h->key = cpu_to_be32(get_session_id(p));
+	h->keyed = true;
+	h->erspan_ver = p->ver;
 	return 0;
 }
 
@@ -111,12 +131,14 @@ static inline int gre_header_parse(struct sk_buff *skb, int at, struct gre_heade
 	opt = (const __be32 *)(skb->data + at + sizeof(*base));
 	if (h->flags & GRE_CSUM)
 		opt++;
-	h->key = h->flags & GRE_KEY ? *opt++ : 0;
+	h->keyed = h->flags & GRE_KEY;
+	h->erspan_ver = 0;
+	h->key = h->keyed ? *opt++ : 0;
 	h->seq = h->flags & GRE_SEQ ? ntohl(*opt) : 0;
 
 	if (unlikely(h->proto == GRE_PROTO_WCCP && !(h->flags & GRE_OPTIONS)))
 		return gre_parse_wccp(skb, at, h);
-	if (unlikely(h->proto == htons(ETH_P_ERSPAN) || h->proto == htons(ETH_P_ERSPAN2)))
+	if (unlikely(gre_is_erspan(h->proto)))
 		return gre_parse_erspan(skb, at, h);
 	return 0;
 }

@@ -38,8 +38,14 @@ struct ip_tnl;
  * @ttl: outer TTL, 0 to take it from the payload
  * @tos: outer TOS; with bit 0 set, DSCP is taken from the payload
  * @ignore_df: do not copy the DF bit of an IPv4 payload
+ * @external: destination, key and options come with each packet, as metadata
+ * @erspan_ver: ERSPAN version on the wire: 0 (type I), 1 (II), 2 (III)
+ * @erspan_dir: ERSPAN type III direction, 0 ingress, 1 egress
+ * @erspan_hwid: ERSPAN type III hardware id, 6 bits
+ * @erspan_index: ERSPAN type II port index, 20 bits, host byte order
  * @link: index of the underlay device in the tunnel's underlay namespace, or 0
  * @fwmark: mark that the outer route is looked up with
+ * @encap: UDP encapsulation (FOU, GUE) between the outer IP header and ours
  *
  * Addresses and keys are in network byte order.
  */
@@ -55,8 +61,14 @@ struct ip_tnl_params {
 	u8	ttl;
 	u8	tos;
 	bool	ignore_df;
+	bool	external;
+	u8	erspan_ver;
+	u8	erspan_dir;
+	u16	erspan_hwid;
+	u32	erspan_index;
 	int	link;
 	u32	fwmark;
+	struct ip_tunnel_encap encap;
 };
 
 /**
@@ -82,6 +94,7 @@ struct ip_tnl_id {
  * @id: the hash key
  * @tnl: the tunnel; outlives every reader of the entry
  * @p: the configuration
+ * @encap_hlen: octets of the UDP encapsulation
  * @dst_cache: routes for @p and for nothing else, so that a reader of an old
  *	entry cannot leave its route to the new one
  * @rcu: frees the entry after its last reader
@@ -91,6 +104,7 @@ struct ip_tnl_entry {
 	struct ip_tnl_id	id;
 	struct ip_tnl		*tnl;
 	struct ip_tnl_params	p;
+	int			encap_hlen;
 	struct dst_cache	dst_cache;
 	struct rcu_head		rcu;
 };
@@ -112,11 +126,13 @@ struct ip_tnl {
  * struct ip_tnl_net - the tunnels of one kind whose packets one namespace carries
  * @table: &ip_tnl_entry by &ip_tnl_id; written under RTNL, read under RCU
  * @tunnels: the same tunnels, wherever their devices are; RTNL
+ * @external: the device in external mode, or NULL
  * @fallback: device that takes what no tunnel wants (tunl0, gre0), or NULL
  */
 struct ip_tnl_net {
 	struct rhltable			table;
 	struct list_head		tunnels;
+	struct net_device __rcu		*external;
 	struct net_device __rcu		*fallback;
 };
 
@@ -136,9 +152,12 @@ struct ip_tnl_attrs {
  * @protocol: default &ip_tnl_params.protocol
  * @fallback_protocol: the fallback device's
  * @options: GRE wire flags that can be configured; 0 for a kind without a header
- * @broadcast: a device whose remote is a multicast group can broadcast
  * @attrs: attribute numbers
  * @protocol_ok: whether an &ip_tnl_params.protocol can be configured
+ * @hlen: octets of the kind's own header; NULL for a kind without one
+ * @prepare: makes a new device the sort of device that the params ask for,
+ *	before it is registered. May be NULL.
+ * @changed: follows a change of a registered device's params. May be NULL.
  * @parse: reads the kind's own attributes into params that hold defaults and
  *	the common attributes already; @data is never NULL. RTNL held.
  * @fill: dumps the kind's own attributes, of at most @fill_size octets
@@ -153,11 +172,15 @@ struct ip_tnl_kind {
 	u8				protocol;
 	u8				fallback_protocol;
 	__be16				options;
-	bool				broadcast;
 	struct ip_tnl_attrs		attrs;
 	size_t				fill_size;
 
 	bool	(*protocol_ok)(u8 protocol);
+	int	(*hlen)(const struct ip_tnl_params *p);
+	int	(*prepare)(struct net_device *dev, const struct ip_tnl_params *p,
+			   struct netlink_ext_ack *extack);
+	void	(*changed)(struct net_device *dev, const struct ip_tnl_params *old,
+			   const struct ip_tnl_params *p);
 	int	(*parse)(struct nlattr *data[], struct ip_tnl_params *p,
 			 struct netlink_ext_ack *extack);
 	int	(*fill)(struct sk_buff *skb, const struct ip_tnl_params *p);
@@ -178,6 +201,38 @@ static inline struct ip_tnl_net *ip_tnl_net(const struct net *net, const struct 
 {
 	return net_generic(net, kind->net_id);
 }
+
+/* The pernet functions of a &struct ip_tnl_kind, and their place in its initialiser. */
+#define DEFINE_IP_TNL_PERNET(_kind)						\
+static int __net_init _kind##_net_init(struct net *net)			\
+{										\
+	return ip_tnl_net_init(net, &(_kind));					\
+}										\
+static void __net_exit _kind##_net_exit(struct net *net)			\
+{										\
+	ip_tnl_net_exit(net, &(_kind));						\
+}										\
+static int __net_init _kind##_fallback_init(struct net *net)			\
+{										\
+	return ip_tnl_fallback_init(net, &(_kind));				\
+}										\
+static void __net_exit _kind##_exit_rtnl(struct net *net, struct list_head *kill) \
+{										\
+	ip_tnl_net_exit_rtnl(net, &(_kind), kill);				\
+}										\
+DEFINE_PERNET_EXIT_RTNL(_kind##_exit_rtnl)
+
+#define IP_TNL_PERNET(_kind)							\
+	.table_ops = {								\
+		.init	= _kind##_net_init,					\
+		.exit	= _kind##_net_exit,					\
+		.id	= &(_kind).net_id,					\
+		.size	= sizeof(struct ip_tnl_net),				\
+	},									\
+	.device_ops = {								\
+		.init	= _kind##_fallback_init,				\
+		PERNET_EXIT_RTNL(_kind##_exit_rtnl),				\
+	}
 
 /* ip_tunnel_core.c: kinds, namespaces, the life of a device */
 int ip_tnl_kind_register(struct ip_tnl_kind *kind);
@@ -203,8 +258,7 @@ struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remot
 				   __be32 local, __be32 key, bool keyed);
 
 /* ip_tnl_config.c: one way from any user interface to a configured device */
-int ip_tnl_hlen(const struct ip_tnl_params *p);
-int ip_tnl_max_mtu(const struct ip_tnl_params *p);
+int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p);
 int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_params *p,
 	       unsigned int mtu, struct netlink_ext_ack *extack);
 int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool set_mtu,
@@ -234,14 +288,19 @@ int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd);
  * @proto: ethertype of the payload, network byte order
  * @seq: GRE sequence number, host byte order
  * @hlen: octets from skb->data to the payload
+ * @md: metadata that the packet is to be delivered with, or NULL; the
+ *	reference goes with the packet
  */
 struct ip_tnl_packet {
 	__be16	options;
 	__be16	proto;
 	u32	seq;
 	int	hlen;
+	struct metadata_dst *md;
 };
 
+struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __be32 key,
+					int opt_size);
 void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 		const struct ip_tnl_packet *pkt, bool log_ecn);
 void ip_tnl_rcv_bad_csum(const struct ip_tnl_entry *e, struct sk_buff *skb);
@@ -261,12 +320,17 @@ int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool
  * @df: %IP_DF or 0, network byte order; payload's bit added by routing
  * @proto: IP protocol of the outer header
  * @ttl: outer TTL, 0 to inherit; final after routing
- * @tos: outer TOS, bit 0 to inherit; final after routing
+ * @tos: outer TOS; final after routing
+ * @inherit_tos: take the TOS from a payload that has one
  * @ignore_df: leave the payload's DF bit out
+ * @external: no destination other than @daddr
+ * @payload: ethertype of what the network header points at, network byte order
  * @hlen: octets that will be pushed between outer IP header and payload
  * @link: underlay device index or 0
  * @mark: mark for the outer route
  * @gso_type: SKB_GSO_* of this encapsulation
+ * @encap: UDP encapsulation
+ * @info: metadata of the packet, if that decides how it leaves
  * @dst_cache: where routes for this flow are kept, or NULL
  */
 struct ip_tnl_flow {
@@ -278,17 +342,30 @@ struct ip_tnl_flow {
 	u8	proto;
 	u8	ttl;
 	u8	tos;
+	bool	inherit_tos;
 	bool	ignore_df;
+	bool	external;
+	__be16	payload;
 	int	hlen;
 	int	link;
 	u32	mark;
 	int	gso_type;
+	struct ip_tunnel_encap *encap;
+	struct ip_tunnel_info *info;
 	struct dst_cache *dst_cache;
 };
 
-void ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e);
+/* A configured TOS with bit 0 set asks for the payload's. */
+static inline void ip_tnl_flow_set_tos(struct ip_tnl_flow *f, u8 tos)
+{
+	f->inherit_tos = tos & 1;
+	f->tos = tos & ~1;
+}
+
+bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struct sk_buff *skb);
 struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 			       struct ip_tnl_flow *f);
-void ip_tnl_tx_send(struct sk_buff *skb, struct rtable *rt, const struct ip_tnl_flow *f);
+int ip_tnl_fill_metadata_dst(struct net_device *dev, struct sk_buff *skb);
+void ip_tnl_tx_send(struct sk_buff *skb, struct rtable *rt, struct ip_tnl_flow *f);
 
 #endif /* _IPTNL_IP_TNL_H */

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the parts of ip_gre.ko share, grouped by the file that implements it.
+ */
+#ifndef _IPTNL_IP_GRE_H
+#define _IPTNL_IP_GRE_H
+
+#include "ip_tnl.h"
+
+struct gre_header;
+
+/* ip_gre.c: what the kinds have in common on the wire */
+void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f, __be16 proto,
+	      const void *inner, int inner_len);
+netdev_tx_t gre_xmit_drop(struct sk_buff *skb, struct net_device *dev);
+netdev_features_t gre_fix_features(struct net_device *dev, netdev_features_t features);
+
+/* ip_gre_config.c: attributes, multicast membership */
+extern const struct nla_policy gre_policy[IFLA_GRE_MAX + 1];
+bool gre_protocol_ok(u8 protocol);
+int gre_hlen(const struct ip_tnl_params *p);
+int gre_parse(struct nlattr *data[], struct ip_tnl_params *p, struct netlink_ext_ack *extack);
+int gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p);
+int gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
+		       struct netlink_ext_ack *extack);
+int gre_open(struct net_device *dev);
+int gre_stop(struct net_device *dev);
+void gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
+		 const struct ip_tnl_params *p);
+
+/* What gre_fill() needs at most. */
+#define GRE_FILL_SIZE							\
+	(2 * (NLA_HDRLEN + NLA_ALIGN(2)) + 2 * (NLA_HDRLEN + 4) +	\
+	 NLA_HDRLEN + NLA_ALIGN(1))
+
+#define GRE_ATTRS {						\
+	.link		= IFLA_GRE_LINK,			\
+	.local		= IFLA_GRE_LOCAL,			\
+	.remote		= IFLA_GRE_REMOTE,			\
+	.ttl		= IFLA_GRE_TTL,				\
+	.tos		= IFLA_GRE_TOS,				\
+	.pmtudisc	= IFLA_GRE_PMTUDISC,			\
+	.fwmark		= IFLA_GRE_FWMARK,			\
+	.encap_type	= IFLA_GRE_ENCAP_TYPE,			\
+	.encap_flags	= IFLA_GRE_ENCAP_FLAGS,			\
+	.encap_sport	= IFLA_GRE_ENCAP_SPORT,			\
+	.encap_dport	= IFLA_GRE_ENCAP_DPORT,			\
+	.collect_md	= IFLA_GRE_COLLECT_METADATA,		\
+}
+
+/* ip_gre_l3.c: layer 3 payload */
+extern struct ip_tnl_kind gre_kind;
+
+/* ip_gre_tap.c: Ethernet payload */
+extern struct ip_tnl_kind gretap_kind;
+bool gre_ether_payload(struct sk_buff *skb, __be16 *payload);
+void gre_ether_setup(struct net_device *dev, struct ip_tnl_kind *kind);
+
+/* ip_gre_erspan.c: mirrored Ethernet frames */
+extern struct ip_tnl_kind erspan_kind;
+int erspan_rcv_header(struct sk_buff *skb, const struct ip_tnl_entry *e,
+		      const struct gre_header *h, struct ip_tnl_packet *pkt);
+
+#endif /* _IPTNL_IP_GRE_H */

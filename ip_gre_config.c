@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Configuration that gre, gretap and erspan share: attributes, and membership
+ * of the multicast group that a tunnel has as its remote address.
+ */
+#include <linux/igmp.h>
+#include <linux/inetdevice.h>
+#include <net/ip.h>
+#include <net/netlink.h>
+#include <net/route.h>
+
+#include "gre_header.h"
+#include "ip_gre.h"
+
+const struct nla_policy gre_policy[IFLA_GRE_MAX + 1] = {
+	[IFLA_GRE_LINK]			= { .type = NLA_U32 },
+	[IFLA_GRE_IFLAGS]		= { .type = NLA_U16 },
+	[IFLA_GRE_OFLAGS]		= { .type = NLA_U16 },
+	[IFLA_GRE_IKEY]			= { .type = NLA_U32 },
+	[IFLA_GRE_OKEY]			= { .type = NLA_U32 },
+	[IFLA_GRE_LOCAL]		= { .type = NLA_U32 },
+	[IFLA_GRE_REMOTE]		= { .type = NLA_U32 },
+	[IFLA_GRE_TTL]			= { .type = NLA_U8 },
+	[IFLA_GRE_TOS]			= { .type = NLA_U8 },
+	[IFLA_GRE_PMTUDISC]		= { .type = NLA_U8 },
+	[IFLA_GRE_ENCAP_TYPE]		= { .type = NLA_U16 },
+	[IFLA_GRE_ENCAP_FLAGS]		= { .type = NLA_U16 },
+	[IFLA_GRE_ENCAP_SPORT]		= { .type = NLA_U16 },
+	[IFLA_GRE_ENCAP_DPORT]		= { .type = NLA_U16 },
+	[IFLA_GRE_COLLECT_METADATA]	= { .type = NLA_FLAG },
+	[IFLA_GRE_IGNORE_DF]		= { .type = NLA_U8 },
+	[IFLA_GRE_FWMARK]		= { .type = NLA_U32 },
+	[IFLA_GRE_ERSPAN_INDEX]		= { .type = NLA_U32 },
+	[IFLA_GRE_ERSPAN_VER]		= { .type = NLA_U8 },
+	[IFLA_GRE_ERSPAN_DIR]		= { .type = NLA_U8 },
+	[IFLA_GRE_ERSPAN_HWID]		= { .type = NLA_U16 },
+};
+
+bool gre_protocol_ok(u8 protocol)
+{
+	return protocol == IPPROTO_GRE;
+}
+
+int gre_hlen(const struct ip_tnl_params *p)
+{
+	return gre_options_len(p->o_flags);
+}
+
+static int gre_parse_flags(struct nlattr *attr, __be16 *flags, struct netlink_ext_ack *extack)
+{
+	if (!attr)
+		return 0;
+	*flags = nla_get_be16(attr);
+	if (*flags & GRE_NEVER) {
+		NL_SET_ERR_MSG_ATTR(extack, attr, "GRE version 0 without routing is all there is");
+		return -EINVAL;
+	}
+	*flags &= GRE_OPTIONS;
+	return 0;
+}
+
+/* &ip_tnl_kind.parse */
+int gre_parse(struct nlattr *data[], struct ip_tnl_params *p, struct netlink_ext_ack *extack)
+{
+	int err;
+
+	err = gre_parse_flags(data[IFLA_GRE_IFLAGS], &p->i_flags, extack) ?:
+	      gre_parse_flags(data[IFLA_GRE_OFLAGS], &p->o_flags, extack);
+	if (err)
+		return err;
+	if (data[IFLA_GRE_IKEY])
+		p->i_key = nla_get_be32(data[IFLA_GRE_IKEY]);
+	if (data[IFLA_GRE_OKEY])
+		p->o_key = nla_get_be32(data[IFLA_GRE_OKEY]);
+	if (data[IFLA_GRE_IGNORE_DF])
+		p->ignore_df = nla_get_u8(data[IFLA_GRE_IGNORE_DF]);
+	if (p->ignore_df && p->df) {
+		NL_SET_ERR_MSG(extack, "ignore-df and path MTU discovery exclude each other");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* &ip_tnl_kind.fill */
+int gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
+{
+	return	nla_put_be16(skb, IFLA_GRE_IFLAGS, p->i_flags) ?:
+		nla_put_be16(skb, IFLA_GRE_OFLAGS, p->o_flags) ?:
+		nla_put_be32(skb, IFLA_GRE_IKEY, p->i_key) ?:
+		nla_put_be32(skb, IFLA_GRE_OKEY, p->o_key) ?:
+		nla_put_u8(skb, IFLA_GRE_IGNORE_DF, p->ignore_df);
+}
+
+/* rtnl_link_ops.validate of the kinds with an Ethernet address */
+int gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
+		       struct netlink_ext_ack *extack)
+{
+	struct nlattr *address = tb[IFLA_ADDRESS];
+
+	if (address && nla_len(address) != ETH_ALEN) {
+		NL_SET_ERR_MSG_ATTR(extack, address, "An Ethernet address has 6 octets");
+		return -EINVAL;
+	}
+	if (address && !is_valid_ether_addr(nla_data(address))) {
+		NL_SET_ERR_MSG_ATTR(extack, address, "Not the address of one Ethernet station");
+		return -EADDRNOTAVAIL;
+	}
+	if (data && data[IFLA_GRE_REMOTE] && !nla_get_in_addr(data[IFLA_GRE_REMOTE])) {
+		NL_SET_ERR_MSG_ATTR(extack, data[IFLA_GRE_REMOTE],
+				    "To take any remote address, leave it out");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Joins the group on the device that leads to it. Context: RTNL. */
+static int gre_join(struct ip_tunnel *t, const struct ip_tnl_params *p)
+{
+	struct in_device *in_dev;
+	struct flowi4 fl4;
+	struct rtable *rt;
+
+	t->mlink = 0;
+	if (!ipv4_is_multicast(p->remote))
+		return 0;
+	ip_tunnel_init_flow(&fl4, IPPROTO_GRE, p->remote, p->local, p->o_key,
+			    p->tos & INET_DSCP_MASK, t->net, p->link, p->fwmark, 0, 0);
+	rt = ip_route_output_key(t->net, &fl4);
+	if (IS_ERR(rt))
+		return -EADDRNOTAVAIL;
+	in_dev = __in_dev_get_rtnl(rt->dst.dev);
+	ip_rt_put(rt);		/* RTNL keeps the device */
+	if (!in_dev)
+		return -EADDRNOTAVAIL;
+	t->mlink = in_dev->dev->ifindex;
+	ip_mc_inc_group(in_dev, p->remote);
+	return 0;
+}
+
+/* Context: RTNL. */
+static void gre_leave(struct ip_tunnel *t, const struct ip_tnl_params *p)
+{
+	struct in_device *in_dev = t->mlink ? inetdev_by_index(t->net, t->mlink) : NULL;
+
+	if (in_dev)
+		ip_mc_dec_group(in_dev, p->remote);
+	t->mlink = 0;
+}
+
+/* ndo_open: a layer 3 tunnel to a group is of no use without the group */
+int gre_open(struct net_device *dev)
+{
+	struct ip_tnl *t = netdev_priv(dev);
+	int err = gre_join(&t->tunnel, &ip_tnl_entry_rtnl(t)->p);
+
+	return dev->type == ARPHRD_ETHER ? 0 : err;
+}
+
+/* ndo_stop */
+int gre_stop(struct net_device *dev)
+{
+	struct ip_tnl *t = netdev_priv(dev);
+
+	gre_leave(&t->tunnel, &ip_tnl_entry_rtnl(t)->p);
+	return 0;
+}
+
+/* &ip_tnl_kind.changed: the group may be another one, or elsewhere */
+void gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
+		 const struct ip_tnl_params *p)
+{
+	struct ip_tunnel *t = netdev_priv(dev);
+
+	if (!netif_running(dev))
+		return;
+	gre_leave(t, old);
+	gre_join(t, p);
+}
