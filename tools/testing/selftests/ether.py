@@ -8,14 +8,20 @@
     expect("and whole", [frame(ip()).bytes()], g1.took())
 """
 
+import contextlib
 import errno
+import io
 import socket
 import struct
+import subprocess
+import sys
 
-from pkt import eth
-from wire import ETH_P_ALL, PACKET_OUTGOING, attempt, data_of, expect
+import nl
+from pkt import eth, Layer
+from wire import ETH_P_ALL, PACKET_OUTGOING, attempt, data_of, expect, show
 
-__all__ = ["Port", "frame", "sends_frame", "put_up", "MAC_A", "MAC_B"]
+__all__ = ["Port", "frame", "erspan", "sends_frame", "put_up", "netlink",
+           "info", "tc", "MAC_A", "MAC_B"]
 
 MAC_A, MAC_B = "02:00:00:00:aa:01", "02:00:00:00:aa:02"
 SOL_PACKET, PACKET_AUXDATA = 263, 8
@@ -26,6 +32,26 @@ def frame(payload=None, dst=MAC_B, src=MAC_A, type=None):
     """a frame from one station behind the tunnel to another"""
     head = eth(dst, src, type)
     return head / payload if payload is not None else head
+
+
+class erspan(Layer):
+    """the header of type II (version 1) or III (version 2); platform: the
+    8 bytes that the O bit announces"""
+
+    def __init__(self, session, version=1, tag=0, cos=0, en=0, t=0, index=0,
+                 stamp=0, sgt=0, p=0, ft=0, hwid=0, d=0, gra=0, o=0,
+                 platform=b""):
+        super().__init__()
+        self.words = version << 12 | tag, \
+            cos << 13 | en << 11 | t << 10 | session
+        self.rest = struct.pack("!I", index)
+        if version != 1:
+            self.rest = struct.pack(
+                "!IHH", stamp, sgt, p << 15 | ft << 10 | hwid << 4 | d << 3 |
+                gra << 1 | o) + platform
+
+    def build(self, payload, outer):
+        return struct.pack("!HH", *self.words) + self.rest + payload
 
 
 class Port:
@@ -99,3 +125,27 @@ def put_up(*devices):
     """the lines for "ip" that make devices ready and keep them silent"""
     return [line for dev in devices for line in (
         f"link set {dev} addrgenmode none", f"link set {dev} up")]
+
+
+def netlink(verb, dev, kind, *attributes, ns=None):
+    """nl.py -> the error's name and the kernel's words, ("", "") for none"""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        nl.main([verb, ns or sys.argv[1], dev, kind, *attributes])
+    error, _, words = output.getvalue().strip().partition(": ")
+    return error, words
+
+
+def info(dev):
+    """what a device says of its own kind"""
+    return show("link", "show", "dev", dev)[0]["linkinfo"].get("info_data", {})
+
+
+def tc(*lines):
+    """one "tc" for all the lines"""
+    done = subprocess.run(["tc", "-batch", "-"], text=True,
+                          input="\n".join(lines) + "\n",
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.exit("tc: %s\n%s" % (done.stdout, "\n".join(lines)))
+    return done.stdout

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Small BPF programs of raw instructions, by bpf(2), for the tests of metadata:
+there is no compiler where they run.
+
+    setter = Setter(id=5, remote="192.0.2.2")       set the tunnel of a packet
+    getter = Getter()                               keep what a packet came by
+    attach("gx", "egress", setter); attach("gx", "ingress", getter)
+    getter.last()       -> {"id": 5, "remote": "192.0.2.2", ...} or None
+"""
+
+import ctypes
+import os
+import platform
+import socket
+import struct
+import subprocess
+import sys
+
+__all__ = ["Setter", "Getter", "attach", "ZERO_CSUM", "DONT_FRAGMENT",
+           "SEQ_NUMBER", "NO_KEY"]
+
+BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+MAP_CREATE, LOOKUP, UPDATE, PROG_LOAD, OBJ_PIN = 0, 1, 2, 5, 6
+ARRAY, SCHED_CLS = 2, 3
+# Flags of bpf_skb_set_tunnel_key()
+ZERO_CSUM, DONT_FRAGMENT, SEQ_NUMBER, NO_KEY = 2, 4, 8, 16
+TUNINFO_FLAGS = 16              # of bpf_skb_get_tunnel_key()
+MAP_UPDATE_ELEM, GET_KEY, SET_KEY, GET_OPT, SET_OPT = 2, 20, 21, 29, 30
+KEY_SIZE, OPT_SIZE = 44, 12     # struct bpf_tunnel_key, erspan_metadata
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command, attributes):
+    buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 128))
+    result = libc.syscall(BPF, command, buffer, len(buffer))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def pointer(buffer):
+    return ctypes.addressof(buffer)
+
+
+# ----------------------------------------------------------- instructions
+
+def insn(code, dst=0, src=0, off=0, imm=0):
+    return struct.pack("=BBhi", code, src << 4 | dst, off, imm)
+
+
+def mov(dst, imm):
+    return insn(0xb7, dst, imm=imm)
+
+
+def copy(dst, src):
+    return insn(0xbf, dst, src)
+
+
+def on_stack(dst, off):
+    """dst = address of the stack at off"""
+    return copy(dst, 10) + insn(0x07, dst, imm=off)
+
+
+def store(off, data):
+    """bytes, a multiple of 4, to the stack at off"""
+    return b"".join(
+        insn(0x62, 10, off=off + at, imm=struct.unpack_from("=i", data, at)[0])
+        for at in range(0, len(data), 4))
+
+
+def save(off, src):
+    return insn(0x63, 10, src, off)
+
+
+def call(number):
+    return insn(0x85, imm=number)
+
+
+def leave(value):
+    return mov(0, value) + insn(0x95)
+
+
+class Program:
+    """code gets the packet in r6"""
+
+    count = 0
+
+    def __init__(self, code):
+        code = copy(6, 1) + code
+        text = ctypes.create_string_buffer(code)
+        log = ctypes.create_string_buffer(65536)
+        licence = ctypes.create_string_buffer(b"GPL")
+        try:
+            self.fd = bpf(PROG_LOAD, struct.pack(
+                "=IIQQIIQ", SCHED_CLS, len(code) // 8, pointer(text),
+                pointer(licence), 1, len(log), pointer(log)))
+        except OSError as error:
+            sys.exit(f"bpf: {error}\n{log.value.decode()}")
+
+
+def directory():
+    """where programs are pinned: of this process, gone with its namespace"""
+    path = "/sys/fs/bpf"
+    if not os.path.ismount(path):
+        subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
+    return path
+
+
+def attach(dev, way, program):
+    """to the ingress or egress of a device that has a clsact qdisc"""
+    Program.count += 1
+    path = f"{directory()}/iptnl-{os.getpid()}-{Program.count}"
+    name = ctypes.create_string_buffer(path.encode())
+    bpf(OBJ_PIN, struct.pack("=QI", pointer(name), program.fd))
+    subprocess.run(["tc", "filter", "replace", "dev", dev, way, "prio", "1",
+                    "handle", "1", "bpf", "direct-action", "object-pinned",
+                    path], check=True, stdout=subprocess.DEVNULL)
+    os.unlink(path)
+
+
+def host(address):
+    return struct.unpack("!I", socket.inet_aton(address))[0]
+
+
+class Setter(Program):
+    """bpf_skb_set_tunnel_key(), and with options bpf_skb_set_tunnel_opt();
+    a packet that they do not accept is dropped"""
+
+    def __init__(self, remote, id=0, tos=0, ttl=0, local="0.0.0.0", flags=0,
+                 options=None):
+        key = struct.pack("=IIIIIBBHIIIII", id, host(remote), 0, 0, 0, tos,
+                          ttl, 0, 0, host(local), 0, 0, 0)
+        code = store(-KEY_SIZE - 4, key) + copy(1, 6) + \
+            on_stack(2, -KEY_SIZE - 4) + mov(3, KEY_SIZE) + mov(4, flags) + \
+            call(SET_KEY) + self.drop_unless_0()
+        if options is not None:
+            code += store(-64, options) + copy(1, 6) + on_stack(2, -64) + \
+                mov(3, len(options)) + call(SET_OPT) + self.drop_unless_0()
+        super().__init__(code + leave(0))
+
+    @staticmethod
+    def drop_unless_0():
+        return insn(0x15, 0, off=2) + leave(2)      # TC_ACT_SHOT
+
+
+class Getter(Program):
+    """bpf_skb_get_tunnel_key() and _opt() of each packet, the last is kept"""
+
+    # result of both, then what they wrote
+    VALUE = struct.Struct("=ii%ds%ds" % (KEY_SIZE, OPT_SIZE))
+    MORE = struct.Struct("=I%ds" % VALUE.size)      # number of packets
+
+    def __init__(self):
+        self.map = bpf(MAP_CREATE, struct.pack(
+            "=IIIII", ARRAY, 4, self.VALUE.size, 1, 0))
+        base = -self.VALUE.size - 8
+        code = store(base, bytes(self.VALUE.size)) + \
+            copy(1, 6) + on_stack(2, base + 8) + mov(3, KEY_SIZE) + \
+            mov(4, TUNINFO_FLAGS) + call(GET_KEY) + save(base, 0) + \
+            copy(1, 6) + on_stack(2, base + 8 + KEY_SIZE) + \
+            mov(3, OPT_SIZE) + call(GET_OPT) + save(base + 4, 0) + \
+            store(-4, bytes(4)) + insn(0x18, 1, 1, imm=self.map) + insn(0) + \
+            on_stack(2, -4) + on_stack(3, base) + mov(4, 0) + \
+            call(MAP_UPDATE_ELEM) + leave(0)
+        super().__init__(code)
+        self.key = ctypes.create_string_buffer(4)
+        self.value = ctypes.create_string_buffer(self.VALUE.size)
+        self.forget()
+
+    def access(self, command):
+        bpf(command, struct.pack("=IIQQQ", self.map, 0, pointer(self.key),
+                                 pointer(self.value), 0))
+
+    def forget(self):
+        self.value.raw = struct.pack("=i", 1).ljust(self.VALUE.size, b"\0")
+        self.access(UPDATE)
+
+    def last(self):
+        """-> what the last packet since the last call came with, None if
+        there was no packet, {} if it came without"""
+        self.access(LOOKUP)
+        got, options, key, data = self.VALUE.unpack(self.value.raw)
+        self.forget()
+        if got == 1:
+            return None
+        if got < 0:
+            return {}
+        id, remote, tos, ttl, flags, local = struct.unpack_from(
+            "=II12xBB2s4xI", key)
+        found = {"id": id, "remote": socket.inet_ntoa(struct.pack("!I", remote)),
+                 "local": socket.inet_ntoa(struct.pack("!I", local)),
+                 "tos": tos, "ttl": ttl,
+                 "flags": struct.unpack("!H", flags)[0]}
+        if options > 0:
+            found["options"] = data[:options].hex()
+        return found

@@ -1,0 +1,413 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# ERSPAN: the header of types I, II and III on the wire, bit by bit, and what
+# is received of each; how a session is configured and changed.
+#
+#	   the test (192.0.2.x)
+#	          | u0, a tun device
+#	   n0: 192.0.2.1
+#	       e1, e2, e3	erspan_ver 0, 1 and 2
+#	       d0, a dummy whose frames are mirrored into them
+
+. "$(dirname "$0")/lib.sh"
+need_modules ip_gre
+modprobe -a dummy sch_ingress cls_matchall act_mirred
+new_ns n0
+
+wire n0 "$(ns n0)" <<'END'
+from wire import *
+from ether import *
+
+sysctl(net__ipv4__icmp_ratemask=0)
+u0 = Tun("u0", "192.0.2.1/24", mtu=4000)
+DROPPED = "u0 rx_dropped=1"
+UNREACHABLE = f"{DROPPED}; u0: icmp 3/3"
+I_II, III = 0x88be, 0x22eb
+KEY, INDEX, HWID = 0x3a5, 0xabcde, 0x2a
+
+
+def add(name, remote, options, mac="02:00:00:00:00:09", mtu=""):
+    run_ip(f"link add {name} address {mac} {mtu} type erspan local 192.0.2.1 "
+           f"remote 192.0.2.{remote} {options}", *put_up(name))
+    return Port(name)
+
+
+def session(version, key=KEY, seq=0):
+    """the whole of what is in front of a frame"""
+    if version == 0:
+        return gre(I_II)
+    return gre(I_II if version == 1 else III, seq=seq) / \
+        erspan(key, version)
+
+
+run_ip("link add d0 mtu 3900 type dummy", *put_up("d0"))
+OPTIONS = {"e1": "erspan_ver 0",
+           "e2": f"seq key {KEY} erspan_ver 1 erspan {INDEX}",
+           "e3": f"seq key {KEY} erspan_ver 2 erspan_dir egress "
+                 f"erspan_hwid {HWID}"}
+E = [add(f"e{n}", n + 1, OPTIONS[f"e{n}"]) for n in (1, 2, 3)]
+e1, e2, e3 = E
+HEAD = (4, 16, 20)
+for port, size in zip(E, HEAD):
+    expect(f"MTU of {port.dev}", 4000 - 20 - 14 - size,
+           show("link", "show", "dev", port.dev)[0]["mtu"])
+
+# ------------------------------------------------------------------ sending
+
+
+def clock():
+    return time.clock_gettime_ns(time.CLOCK_REALTIME) // 100000 & 0xffffffff
+
+
+def header_of(version, seq, tag=0, cos=0, t=0, size=60, stamp=0):
+    if version == 0:
+        return gre(I_II).bytes()
+    if version == 1:
+        return (gre(I_II, seq=seq) / erspan(
+            KEY, 1, tag, cos, en=3 if tag else 0, t=t, index=INDEX)).bytes()
+    # The length: too short for Ethernet, too long, or neither.
+    bso = 1 if size < 60 else 2 if size > 1514 else 0
+    return (gre(III, seq=seq) / erspan(
+        KEY, 2, tag, cos, en=bso, t=t, stamp=stamp, p=1, hwid=HWID,
+        d=1)).bytes()
+
+
+TAIL = udp() / raw(40)
+FRAMES = {
+    # frame -> VLAN, class of service; and in-tree drivers know the class
+    "IPv4": (frame(ip() / TAIL), 0, 0, True),
+    "IPv4, TOS 0xe0": (frame(ip(tos=0xe0) / udp() / raw(40)), 0, 7, True),
+    "IPv4, TOS 0x5f": (frame(ip(tos=0x5f) / udp() / raw(40)), 0, 2, True),
+    "IPv6": (frame(ip6() / udp()), 0, 0, True),
+    "IPv6, class 0xa8": (frame(ip6(tc=0xa8) / udp()), 0, 5, False),
+    "VLAN 100": (frame(vlan(100) / ip() / udp() / raw(40)), 100, 0, True),
+    "VLAN 4095, priority 5":
+        (frame(vlan(4095, pcp=5) / ip() / udp() / raw(40)), 4095, 0, True),
+    "VLAN 1, IPv4, TOS 0xa0":
+        (frame(vlan(1) / ip(tos=0xa0) / udp() / raw(40)), 1, 5, True),
+    "VLAN 1, IPv6, class 0xa0":
+        (frame(vlan(1) / ip6(tc=0xa0) / udp()), 1, 5, False),
+    "VLAN 200, in it 102, IPv4, TOS 0xa0":
+        (frame(vlan(200, type=0x8100) / vlan(102) / ip(tos=0xa0) / udp() /
+               raw(40)), 200, 5, True),
+    "802.1ad, in it 102, IPv4, TOS 0xa0":
+        (frame(vlan(200, type=0x8100) / vlan(102) / ip(tos=0xa0) / udp() /
+               raw(40), type=0x88a8), 0, 5, True),
+    "ARP": (frame(raw(46), type=0x0806), 0, 0, True),
+    "like IPv4": (frame(ip(tos=0xe0) / raw(40), type=0x88b5), 0, 0, False),
+    "59 bytes": (frame(raw(45), type=0x88b5), 0, 0, True),
+    "60 bytes": (frame(raw(46), type=0x88b5), 0, 0, True),
+    "34 bytes": (frame(ip()), 0, 0, True),
+    "1514 bytes": (frame(raw(1500), type=0x88b5), 0, 0, True),
+    "1515 bytes": (frame(raw(1501), type=0x88b5), 0, 0, True),
+    "all there is room for": (frame(ip() / raw(3926)), 0, 0, True),
+}
+numbers = dict.fromkeys(OPTIONS, 0)
+stamps = []
+
+
+def look(name, version, sent, data, began, **want):
+    """the outer packet is right, byte for byte"""
+    dev, head = f"e{version + 1}", HEAD[version]
+    stamp = 0
+    if version == 2:
+        stamp = struct.unpack_from("!I", sent, 20 + 12)[0]
+        stamps.append((began, stamp, clock()))
+    expect(f"{name}, the header", header_of(
+        version, numbers[dev], size=len(data), stamp=stamp, **want).hex(),
+        sent[20:20 + head].hex())
+    expect(f"{name}, the frame", data.hex(), sent[20 + head:].hex())
+    numbers[dev] += 1
+
+
+for version, port in enumerate(E):
+    for what, (packet, tag, cos, known) in FRAMES.items():
+        data = packet.bytes()
+        name = f"{port.dev}: {what}"
+        if what.startswith("all"):
+            data = data[:len(data) - HEAD[version] + 4]
+            data = (frame(ip() / raw(len(data) - 34))).bytes()
+        began = clock()
+        sent = sends_frame(name, u0, f"gre {20 + HEAD[version] + len(data)}",
+                           port, data)
+        if sent:
+            got = fields(sent)
+            expect(f"{name}, DF and the addresses",
+                   (1, "192.0.2.1", f"192.0.2.{version + 2}"),
+                   (got["df"], got["src"], got["dst"]))
+            with differs("reads a TOS where there is none") \
+                    if version and not known else differs("", ""):
+                look(name, version, sent, data, began, tag=tag, cos=cos)
+# Of 100 microseconds, and of this moment
+expect("the time stamps", [], [
+    s for began, s, ended in stamps
+    if (s - began) & 0xffffffff > (ended - began + 2) & 0xffffffff and
+    s != began])
+
+# What is longer than the device takes, is cut; only another device can give
+# it such a frame.
+run_ip(*(f"link set e{n} mtu 1400" for n in (1, 2, 3)))
+d0 = Port("d0")
+for version, port in enumerate(E):
+    tc("qdisc add dev d0 clsact", "filter add dev d0 egress matchall "
+       f"action mirred egress mirror dev {port.dev}")
+    for size in (1413, 1414, 1415, 1514, 3000):
+        data = frame(raw(size - 14), type=0x88b5).bytes()
+        short = data[:1414]
+        name = f"{port.dev}: a mirrored frame of {size}"
+        began = clock()
+        want, got, came = attempt(
+            f"d0 tx_bytes={size} tx_packets=1; {port.dev} "
+            f"tx_bytes={len(short) - 14} tx_packets=1; "
+            f"u0: gre {20 + HEAD[version] + len(short)}",
+            lambda: d0.give(data))
+        expect(name, want, got)
+        if want == got:
+            look(name, version, came[u0][0], short, began,
+                 t=int(size > 1414))
+    tc("qdisc del dev d0 clsact")
+
+# ---------------------------------------------------------------- receiving
+
+DATA = frame(ip() / udp() / b"hello").bytes()
+O1, O2, O3 = ((f"192.0.2.{n}", "192.0.2.1", 47) for n in (2, 3, 4))
+GOOD = f"rx_bytes={len(DATA)} rx_packets=1"
+count = iter(range(1, 10000))
+
+
+def receive(name, want, port, packet, data=DATA):
+    for p in E:
+        p.took()
+    case(name, want, u0, packet)
+    whole = [data.hex()] if "rx_packets" in want else []
+    expect(f"{name}, the frame", whole, port.took())
+
+
+def seq():
+    return next(count)
+
+
+receive("type I", f"e1 {GOOD}", e1, ip(*O1) / gre(I_II) / DATA)
+for number in (1, 2, 7, 0xfffff):
+    receive(f"type II, index {number}", f"e2 {GOOD}", e2, ip(*O2) /
+            gre(I_II, seq=seq()) / erspan(KEY, index=number) / DATA)
+    receive(f"type III, stamp {number}", f"e3 {GOOD}", e3, ip(*O3) /
+            gre(III, seq=seq()) / erspan(KEY, 2, stamp=number) / DATA)
+for field, value in (("tag", 4095), ("cos", 7), ("en", 3), ("t", 1)):
+    for port, outer, version, proto in ((e2, O2, 1, I_II), (e3, O3, 2, III)):
+        receive(f"{port.dev}: {field} {value}", f"{port.dev} {GOOD}", port,
+                ip(*outer) / gre(proto, seq=seq()) /
+                erspan(KEY, version, **{field: value}) / DATA)
+for field, value in (("sgt", 0xffff), ("p", 1), ("ft", 31), ("hwid", 63),
+                     ("d", 1), ("gra", 3)):
+    receive(f"type III: {field} {value}", f"e3 {GOOD}", e3, ip(*O3) /
+            gre(III, seq=seq()) / erspan(KEY, 2, **{field: value}) / DATA)
+for platform in (bytes(8), b"\xff" * 8, bytes(range(8))):
+    with differs("takes the platform's 8 bytes for the frame"):
+        receive(f"type III, for a platform: {platform.hex()}", f"e3 {GOOD}",
+                e3, ip(*O3) / gre(III, seq=seq()) /
+                erspan(KEY, 2, o=1, platform=platform) / DATA)
+
+# The packet says which type it is, not the device.
+for port, outer in ((e2, O2), (e3, O3)):
+    for version in (1, 2):
+        for proto in (I_II, III):
+            receive(f"{port.dev}: version {version}, protocol {proto:x}",
+                    f"{port.dev} {GOOD}", port, ip(*outer) /
+                    gre(proto, seq=seq()) / erspan(KEY, version) / DATA)
+for version in (0, *range(3, 16)):
+    for port, outer, proto in ((e2, O2, I_II), (e3, O3, III)):
+        with differs("takes it for another"):
+            receive(f"{port.dev}: version {version} is refused", DROPPED, port,
+                    ip(*outer) / gre(proto, seq=seq()) /
+                    erspan(KEY, version) / DATA)
+
+for name, packet in (
+        ("another session", gre(I_II, seq=seq()) / erspan(KEY - 1)),
+        ("session 0", gre(I_II, seq=seq()) / erspan(0)),
+        ("type I, which has no session", gre(I_II))):
+    receive(f"to e2: {name}", UNREACHABLE, e2, ip(*O2) / packet / DATA)
+receive("to e1: a session", UNREACHABLE, e1,
+        ip(*O1) / session(1, seq=seq()) / DATA)
+receive("a key on the wire is not the session", f"e2 {GOOD}", e2, ip(*O2) /
+        gre(I_II, key=9, seq=seq()) / erspan(KEY) / DATA)
+number = seq()
+for name, packet, want in (
+        ("the number again", number - 1, SEQ), ("the next", number, GOOD),
+        ("100 later", number + 100, GOOD), ("an older", number + 1, SEQ)):
+    receive(f"sequence numbers: {name}", f"e2 {want}", e2,
+            ip(*O2) / session(1, seq=packet) / DATA)
+count = iter(range(number + 200, 10000))
+with differs("refuses a checksum without icsum"):
+    receive("a checksum nobody asked for", f"e2 {GOOD}", e2, ip(*O2) /
+            gre(I_II, seq=seq(), csum=True) / erspan(KEY) / DATA)
+with differs("drops a wrong checksum without a word"):
+    receive("a wrong checksum", f"e2 {CRC}", e2, ip(*O2) /
+            gre(I_II, seq=seq(), csum=1) / erspan(KEY) / DATA)
+
+# ECN: an inner IP header, and nothing else
+CE_IN = frame(ip(tos=3)).bytes()
+for port, outer, version in ((e1, O1, 0), (e2, O2, 1), (e3, O3, 2)):
+    receive(f"{port.dev}: congestion outside",
+            f"{port.dev} rx_bytes=34 rx_packets=1", port,
+            ip(*outer, tos=3) / session(version, seq=seq()) /
+            frame(ip(tos=2)), CE_IN)
+    receive(f"{port.dev}: congestion outside, no ECN inside",
+            f"{port.dev} {FRAME}", port, ip(*outer, tos=3) /
+            session(version, seq=seq()) / frame(ip()))
+    tagged = frame(vlan(101) / ip(tos=2)).bytes()
+    with differs("takes the tag for an IP header"):
+        receive(f"{port.dev}: congestion outside, a tag inside",
+                f"{port.dev} rx_bytes=38 rx_packets=1", port,
+                ip(*outer, tos=3) / session(version, seq=seq()) / tagged,
+                tagged)
+
+# Cut short, at every length behind the GRE header
+for port, outer, version in ((e1, O1, 0), (e2, O2, 1), (e3, O3, 2)):
+    head = (0, 8, 12)[version]
+    base = (4, 8, 8)[version]
+    for size in range(head + 36):
+        number = seq()
+        packet = (session(version, seq=number) / DATA).bytes()[:base + size]
+        want = DROPPED if size < head + 14 else \
+            f"{port.dev} {LENGTH}" if size < head + 34 else \
+            f"{port.dev} rx_bytes={size - head} rx_packets=1"
+        with differs("answers a header that is cut short") \
+                if version and 4 <= size < (8, 12)[version - 1] \
+                else differs("", ""):
+            receive(f"type {'I' * (version + 1)}: {size} bytes behind GRE",
+                    want, port, ip(*outer) / packet,
+                    DATA[:max(size - head, 0)])
+
+# --------------------------------------------------------- the fallback device
+
+def other(version):
+    return ip("192.0.2.99", "192.0.2.1") / session(version, 9, 1) / DATA
+
+
+for version in range(3):
+    receive(f"erspan0 is down, version {version}", UNREACHABLE, e1,
+            other(version))
+run_ip("link set erspan0 address 02:00:00:00:00:0f", *put_up("erspan0"))
+p0 = Port("erspan0")
+for version in range(3):
+    receive(f"erspan0, version {version}", f"erspan0 {GOOD}", p0,
+            other(version))
+want, got, _ = attempt("erspan0 tx_errors=1 tx_fifo_errors=1",
+                       lambda: p0.give(frame(ip())))
+expect("erspan0 has nowhere to send to", want, got)
+run_ip("link set erspan0 down")
+
+# ------------------------------------------------------------- configuration
+
+ENDS = ("LOCAL=192.0.2.1", "REMOTE=192.0.2.9")
+SEQ_KEY = ("IFLAGS=0x3000", "OFLAGS=0x3000", "IKEY=5", "OKEY=5")
+
+
+def words_if_ours(name, error, got):
+    expect(f"{name}: {error}", error, got[0])
+    with differs("says no reason"):
+        expect(f"{name}: a reason is given", True, bool(got[1]))
+
+
+BAD = {
+    "version 3": (*SEQ_KEY, "ERSPAN_VER=3"),
+    "version 255": (*SEQ_KEY, "ERSPAN_VER=255"),
+    "type II, index 2^20": (*SEQ_KEY, "ERSPAN_VER=1", "ERSPAN_INDEX=0x100000"),
+    "no version, index 2^20": (*SEQ_KEY, "ERSPAN_INDEX=0x100000"),
+    "type III, direction 2": (*SEQ_KEY, "ERSPAN_VER=2", "ERSPAN_DIR=2"),
+    "type III, hardware id 64": (*SEQ_KEY, "ERSPAN_VER=2", "ERSPAN_HWID=64"),
+    "key 1024": (*SEQ_KEY[:2], "IKEY=1024", "OKEY=1024", "ERSPAN_VER=1"),
+    "output key 1024": (*SEQ_KEY[:2], "IKEY=1", "OKEY=1024", "ERSPAN_VER=1"),
+    "input key 1024": (*SEQ_KEY[:2], "IKEY=1024", "OKEY=1", "ERSPAN_VER=1"),
+    "no flags": ("ERSPAN_VER=1",),
+    "no sequence number": ("IFLAGS=0x2000", "OFLAGS=0x2000", "IKEY=5",
+                           "OKEY=5", "ERSPAN_VER=1"),
+    "no key": ("IFLAGS=0x1000", "OFLAGS=0x1000", "ERSPAN_VER=2"),
+    "a checksum": ("IFLAGS=0xb000", "OFLAGS=0xb000", "IKEY=5", "OKEY=5",
+                   "ERSPAN_VER=1"),
+    "routing": ("IFLAGS=0x7000", "OFLAGS=0x3000", "ERSPAN_VER=1"),
+    "version 1 of GRE": ("IFLAGS=0x3001", "OFLAGS=0x3000", "ERSPAN_VER=1"),
+}
+before = {dev: info(dev) for dev in OPTIONS}
+for name, attributes in BAD.items():
+    words_if_ours(f"new, {name}", "EINVAL",
+                  netlink("new", "x", "erspan", *ENDS, *attributes))
+    words_if_ours(f"change, {name}", "EINVAL",
+                  netlink("set", "e2", "erspan", "LOCAL=192.0.2.1",
+                          "REMOTE=192.0.2.3", *attributes))
+for attribute in ("ERSPAN_VER=hex:", "ERSPAN_INDEX=hex:0000",
+                  "ERSPAN_DIR=hex:", "ERSPAN_HWID=hex:00"):
+    words_if_ours(f"short {attribute}", "ERANGE",
+                  netlink("new", "x", "erspan", *ENDS, *SEQ_KEY, attribute))
+with differs("has changed some of it"):
+    expect("and nothing has changed", before, {dev: info(dev) for dev in OPTIONS})
+expect("and nothing is made", False, "x" in [d["ifname"] for d in show("link")])
+
+for name, attributes, want in (
+        ("nothing but type I", ("ERSPAN_VER=0",), {"erspan_ver": 0}),
+        ("type II is the default", SEQ_KEY,
+         {"erspan_ver": 1, "erspan_index": 0}),
+        ("type II, index", (*SEQ_KEY, "ERSPAN_INDEX=0xfffff"),
+         {"erspan_ver": 1, "erspan_index": 0xfffff}),
+        ("type II without a direction", (*SEQ_KEY, "ERSPAN_VER=1",
+                                         "ERSPAN_DIR=1", "ERSPAN_HWID=5"),
+         {"erspan_ver": 1, "erspan_index": 0}),
+        ("type III", (*SEQ_KEY, "ERSPAN_VER=2"),
+         {"erspan_ver": 2, "erspan_dir": "ingress", "erspan_hwid": "0"}),
+        ("type III, all", (*SEQ_KEY, "ERSPAN_VER=2", "ERSPAN_DIR=1",
+                           "ERSPAN_HWID=63"),
+         {"erspan_ver": 2, "erspan_dir": "egress", "erspan_hwid": "0x3f"}),
+        ("type III without an index", (*SEQ_KEY, "ERSPAN_VER=2",
+                                       "ERSPAN_INDEX=7"),
+         {"erspan_ver": 2, "erspan_dir": "ingress", "erspan_hwid": "0"})):
+    expect(f"new, {name}", ("", ""),
+           netlink("new", "x", "erspan", *ENDS, *attributes))
+    expect(f"new, {name}, is shown", want, {
+        k: v for k, v in info("x").items() if k.startswith("erspan")})
+    run_ip("link del x", force=True)
+
+# --------------------------------------------------------------------- change
+
+CHANGES = [
+    # a new version -> MTU, header; all the rest is replaced with it
+    (1, "seq key 7 erspan_ver 1 erspan 3",
+     lambda seq, stamp: gre(I_II, seq=seq) / erspan(7, 1, index=3)),
+    (2, "seq key 8 erspan_ver 2 erspan_dir ingress erspan_hwid 1",
+     lambda seq, stamp: gre(III, seq=seq) / erspan(
+         8, 2, stamp=stamp, p=1, hwid=1)),
+    (1, "seq key 9 erspan_ver 1 erspan 4",
+     lambda seq, stamp: gre(I_II, seq=seq) / erspan(9, 1, index=4)),
+    (0, "erspan_ver 0", lambda seq, stamp: gre(I_II)),
+    (2, "seq key 10 erspan_ver 2 erspan_dir egress erspan_hwid 2",
+     lambda seq, stamp: gre(III, seq=seq) / erspan(
+         10, 2, stamp=stamp, p=1, hwid=2, d=1)),
+    (0, "erspan_ver 0", lambda seq, stamp: gre(I_II)),
+]
+c0 = add("c0", 50, "erspan_ver 0", mac="02:00:00:00:00:0c")
+LONG = frame(ip() / raw(100)).bytes()
+number = 0
+for version, options, header in CHANGES:
+    run_ip("link set c0 type erspan local 192.0.2.1 remote 192.0.2.50 "
+           + options)
+    name = f"changed to {options}"
+    # How in-tree devices go wrong depends on where they came from.
+    with differs("keeps the lengths of the version before"):
+        expect(f"{name}: MTU", 4000 - 34 - HEAD[version],
+               show("link", "show", "dev", "c0")[0]["mtu"])
+        sent = sends_frame(name, u0, f"gre {20 + HEAD[version] + len(LONG)}",
+                           c0, LONG)
+        if sent:
+            stamp = struct.unpack_from("!I", sent, 32)[0]
+            expect(f"{name}: the packet",
+                   (header(number, stamp) / LONG).bytes().hex(),
+                   sent[20:].hex())
+            number += version > 0
+    c0.took()
+    key = int(options.split()[2]) if version else 0
+    case(f"{name}: received", f"c0 rx_bytes={len(LONG)} rx_packets=1", u0,
+         ip("192.0.2.50", "192.0.2.1", 47) / session(version, key, seq=seq()) /
+         LONG)
+END
+finish
