@@ -12,6 +12,7 @@
  *	ip_gre_export.c		the symbol that others use
  */
 #include <linux/icmpv6.h>
+#include <linux/if_arp.h>
 #include <linux/module.h>
 #include <net/dst_metadata.h>
 #include <net/gre.h>
@@ -57,9 +58,16 @@ static bool gre_is_looped(const struct sk_buff *skb)
 }
 
 /* A device without a fixed far end tells with each packet where it came from. */
-static bool gre_wants_metadata(const struct ip_tnl_entry *e)
+static bool gre_wants_metadata(const struct ip_tnl_entry *e, const struct gre_header *h)
 {
-	return e->p.external || !e->p.remote;
+	return e->p.external || (!e->p.remote && !gre_is_erspan(h->proto));
+}
+
+static struct metadata_dst *gre_metadata(struct sk_buff *skb, const struct gre_header *h)
+{
+	if (gre_is_erspan(h->proto))
+		return erspan_metadata(skb, h);
+	return ip_tnl_rx_metadata(skb, h->flags & (GRE_CSUM | GRE_KEY), h->key, 0);
 }
 
 static int gre_rcv(struct sk_buff *skb)
@@ -91,11 +99,12 @@ static int gre_rcv(struct sk_buff *skb)
 		.seq		= h.seq,
 		.hlen		= h.len,
 	};
-	if (gre_is_erspan(h.proto)) {
-		if (erspan_rcv_header(skb, e, &h, &pkt))
-			goto drop;
-	} else if (gre_wants_metadata(e)) {
-		pkt.md = ip_tnl_rx_metadata(skb, h.flags & (GRE_CSUM | GRE_KEY), h.key, 0);
+	if (gre_is_erspan(h.proto) && erspan_pull(skb, &h, &pkt))
+		goto drop;
+	if (e->tnl->tunnel.dev->type == ARPHRD_ETHER && !pskb_may_pull(skb, pkt.hlen + ETH_HLEN))
+		goto drop;
+	if (gre_wants_metadata(e, &h)) {
+		pkt.md = gre_metadata(skb, &h);
 		if (!pkt.md)
 			goto drop;
 	}

@@ -51,8 +51,34 @@ static int erspan_header_len(struct sk_buff *skb, const struct gre_header *h)
 	return len;
 }
 
-/* What an external device reports: session as the key, the rest as an option. */
-static struct metadata_dst *erspan_metadata(struct sk_buff *skb, const struct gre_header *h)
+/**
+ * erspan_pull() - read the ERSPAN header of a received packet
+ * @skb: packet, GRE header at skb->data; may be pulled
+ * @h: its GRE header
+ * @pkt: the length of the ERSPAN header is added
+ *
+ * Return: 0, or -EINVAL for a header that is cut short or of an unknown version.
+ */
+int erspan_pull(struct sk_buff *skb, const struct gre_header *h, struct ip_tnl_packet *pkt)
+{
+	int len = erspan_header_len(skb, h);
+
+	if (len < 0)
+		return len;
+	pkt->hlen += len;
+	return 0;
+}
+
+/**
+ * erspan_metadata() - what an external device reports of a packet
+ * @skb: packet after erspan_pull()
+ * @h: its GRE header
+ *
+ * The session is the key, the rest of the ERSPAN header an option.
+ *
+ * Return: metadata, or NULL when out of memory.
+ */
+struct metadata_dst *erspan_metadata(struct sk_buff *skb, const struct gre_header *h)
 {
 	const struct erspan_header *eh;
 	struct erspan_metadata *opt;
@@ -74,30 +100,6 @@ static struct metadata_dst *erspan_metadata(struct sk_buff *skb, const struct gr
 	else
 		opt->u.md2 = eh->md2;
 	return md;
-}
-
-/**
- * erspan_rcv_header() - read the ERSPAN header of a received packet
- * @skb: packet, GRE header at skb->data; may be pulled
- * @e: tunnel that it is for
- * @h: its GRE header
- * @pkt: header length and metadata are added
- *
- * Return: 0, -EINVAL for a header that is cut short or of an unknown version,
- * -ENOMEM.
- */
-int erspan_rcv_header(struct sk_buff *skb, const struct ip_tnl_entry *e,
-		      const struct gre_header *h, struct ip_tnl_packet *pkt)
-{
-	int len = erspan_header_len(skb, h);
-
-	if (len < 0)
-		return len;
-	pkt->hlen += len;
-	if (!e->p.external)
-		return 0;
-	pkt->md = erspan_metadata(skb, h);
-	return pkt->md ? 0 : -ENOMEM;
 }
 
 /* Transmit */

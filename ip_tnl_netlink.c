@@ -126,7 +126,7 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 		return err;
 	if (p.external != old->external) {
 		NL_SET_ERR_MSG(extack, "External mode is for the whole life of a device");
-		return -EINVAL;
+		return -EOPNOTSUPP;
 	}
 	p.protocol = old->protocol;
 	return ip_tnl_change(dev, &p, !tb[IFLA_MTU], extack);

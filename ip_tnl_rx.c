@@ -95,20 +95,6 @@ struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __b
 }
 EXPORT_SYMBOL_GPL(ip_tnl_rx_metadata);
 
-/*
- * Takes an Ethernet header off. Return: false if there is none, or behind it not
- * the IP header that it announces.
- */
-static bool ip_tnl_pull_ethernet(struct sk_buff *skb)
-{
-	if (!pskb_may_pull(skb, ETH_HLEN))
-		return false;
-	skb->protocol = eth_type_trans(skb, skb->dev);
-	/* Of the frame, the sum is of less than was summed. */
-	skb_postpull_rcsum(skb, eth_hdr(skb), ETH_HLEN);
-	return true;
-}
-
 /* A device with a link layer of its own shows the outer IP header as that. */
 static bool ip_tnl_has_link_header(const struct net_device *dev)
 {
@@ -118,7 +104,8 @@ static bool ip_tnl_has_link_header(const struct net_device *dev)
 /**
  * ip_tnl_rcv() - deliver a packet out of its tunnel
  * @e: the tunnel's configuration, from ip_tnl_lookup()
- * @skb: network header at the outer IP header, data right behind it; consumed
+ * @skb: network header at the outer IP header, data right behind it; consumed.
+ *	For an Ethernet device, linear up to the end of the frame's header.
  * @pkt: what the header between outer IP header and payload says; its metadata
  *	is consumed
  * @log_ecn: report ECN marks that make no sense
@@ -152,8 +139,8 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 	skb->dev = dev;
 	len = skb->len;
 	if (dev->type == ARPHRD_ETHER) {
-		if (!ip_tnl_pull_ethernet(skb))
-			goto too_short;
+		skb->protocol = eth_type_trans(skb, dev);
+		skb_postpull_rcsum(skb, eth_hdr(skb), ETH_HLEN);
 	} else if (ip_tnl_has_link_header(dev)) {
 		skb_pop_mac_header(skb);
 	} else {

@@ -58,7 +58,7 @@ void gre_ether_setup(struct net_device *dev, struct ip_tnl_kind *kind);
 
 /* ip_gre_erspan.c: mirrored Ethernet frames */
 extern struct ip_tnl_kind erspan_kind;
-int erspan_rcv_header(struct sk_buff *skb, const struct ip_tnl_entry *e,
-		      const struct gre_header *h, struct ip_tnl_packet *pkt);
+int erspan_pull(struct sk_buff *skb, const struct gre_header *h, struct ip_tnl_packet *pkt);
+struct metadata_dst *erspan_metadata(struct sk_buff *skb, const struct gre_header *h);
 
 #endif /* _IPTNL_IP_GRE_H */
