@@ -85,7 +85,7 @@ struct metadata_dst *erspan_metadata(struct sk_buff *skb, const struct gre_heade
 	struct ip_tunnel_info *info;
 	struct metadata_dst *md;
 
-	md = ip_tnl_rx_metadata(skb, h->keyed ? GRE_KEY : 0, h->key,
+	md = ip_tnl_rx_metadata(skb, (h->keyed ? GRE_KEY : 0) | (h->flags & GRE_SEQ), h->key,
 				h->erspan_ver ? sizeof(*opt) : 0);
 	if (!md || !h->erspan_ver)
 		return md;
@@ -343,6 +343,7 @@ struct ip_tnl_kind erspan_kind = {
 	.protocol	= IPPROTO_GRE,
 	.fallback_protocol = IPPROTO_GRE,
 	.options	= GRE_OPTIONS,
+	.change_external = true,
 	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE + NLA_HDRLEN + NLA_ALIGN(1) + NLA_HDRLEN + NLA_ALIGN(4) +
 			  NLA_HDRLEN + NLA_ALIGN(2),

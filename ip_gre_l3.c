@@ -10,6 +10,7 @@
  */
 #include <linux/if_arp.h>
 #include <linux/module.h>
+#include <net/dst_metadata.h>
 #include <net/gre.h>
 #include <net/ip.h>
 
@@ -19,6 +20,53 @@
 static const struct net_device_ops gre_netdev_ops;
 
 /*
+ * The link-layer header of a neighbour at @daddr, which may be NULL or 0 for one
+ * without an address. Of a device that is not configured any more, as of one
+ * that is not ours, only the address is known: @p is NULL.
+ */
+static void gre_header_fill(struct iphdr *iph, const struct ip_tnl_params *p, __be16 proto,
+			    __be32 saddr, __be32 daddr)
+{
+	struct gre_base_hdr *base = (struct gre_base_hdr *)(iph + 1);
+
+	if (!p) {
+		*iph = (struct iphdr) { .daddr = daddr };
+		return;
+	}
+	memset(base, 0, gre_hlen(p));
+	base->flags = p->o_flags;
+	base->protocol = proto;
+	*iph = (struct iphdr) {
+		.version	= 4,
+		.ihl		= sizeof(*iph) / 4,
+		.protocol	= IPPROTO_GRE,
+		.tos		= p->tos,
+		.ttl		= p->ttl,
+		.frag_off	= p->df,
+		.saddr		= saddr ?: p->local,
+		.daddr		= daddr ?: p->remote,
+	};
+}
+
+/*
+ * A neighbour that nobody gave an address has that of the device itself. Where
+ * the route names a tunnel end, that is meant.
+ */
+static __be32 gre_neighbour_addr(const struct sk_buff *skb, const struct net_device *dev,
+				 const void *daddr)
+{
+	const struct ip_tunnel_info *info = skb_tunnel_info(skb);
+	__be32 addr = 0;
+
+	if (daddr)
+		memcpy(&addr, daddr, sizeof(addr));
+	if ((!addr || !memcmp(&addr, dev->dev_addr, sizeof(addr))) && info &&
+	    info->mode & IP_TUNNEL_INFO_TX && ip_tunnel_info_af(info) == AF_INET)
+		return info->key.u.ipv4.dst ?: addr;
+	return addr;
+}
+
+/*
  * header_ops.create. Other devices, as bond, take their header_ops from the
  * device that they stand on: @dev may be one whose private area is not ours to
  * look at. For such a one there is only the address to pass on.
@@ -26,46 +74,27 @@ static const struct net_device_ops gre_netdev_ops;
 static int gre_header_create(struct sk_buff *skb, struct net_device *dev, unsigned short type,
 			     const void *daddr, const void *saddr, unsigned int len)
 {
-	bool ours = dev->netdev_ops == &gre_netdev_ops;
 	const struct ip_tnl *t = netdev_priv(dev);
 	const struct ip_tnl_entry *e = NULL;
-	struct ip_tnl_params none = { };
-	const struct ip_tnl_params *p = &none;
-	struct gre_base_hdr *base;
+	int hlen = sizeof(struct iphdr);
 	struct iphdr *iph;
-	int hlen;
+	__be32 local = 0;
 
+	if (saddr)
+		memcpy(&local, saddr, sizeof(local));
 	rcu_read_lock();
-	if (ours)
+	if (dev->netdev_ops == &gre_netdev_ops)
 		e = rcu_dereference(t->entry);
 	if (e)
-		p = &e->p;
-	hlen = sizeof(*iph) + (e ? gre_hlen(p) : 0);
+		hlen += gre_hlen(&e->p);
 	if (skb_cow_head(skb, hlen)) {
 		rcu_read_unlock();
 		return -hlen;
 	}
 	iph = skb_push(skb, hlen);
-	memset(iph, 0, hlen);
-	if (e) {
-		iph->version = 4;
-		iph->ihl = sizeof(*iph) / 4;
-		base = (struct gre_base_hdr *)(iph + 1);
-		base->flags = p->o_flags;
-		base->protocol = htons(type);
-	}
-	iph->protocol = IPPROTO_GRE;
-	iph->tos = p->tos;
-	iph->ttl = p->ttl;
-	iph->frag_off = p->df;
-	iph->saddr = p->local;
-	iph->daddr = p->remote;
+	gre_header_fill(iph, e ? &e->p : NULL, htons(type), local,
+			gre_neighbour_addr(skb, dev, daddr));
 	rcu_read_unlock();
-
-	if (saddr)
-		memcpy(&iph->saddr, saddr, sizeof(iph->saddr));
-	if (daddr)
-		memcpy(&iph->daddr, daddr, sizeof(iph->daddr));
 	return iph->daddr ? hlen : -hlen;
 }
 
@@ -195,6 +224,7 @@ struct ip_tnl_kind gre_kind = {
 	.protocol	= IPPROTO_GRE,
 	.fallback_protocol = IPPROTO_GRE,
 	.options	= GRE_OPTIONS,
+	.change_external = true,
 	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE,
 	.protocol_ok	= gre_protocol_ok,

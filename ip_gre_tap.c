@@ -121,6 +121,7 @@ struct ip_tnl_kind gretap_kind = {
 	.protocol	= IPPROTO_GRE,
 	.fallback_protocol = IPPROTO_GRE,
 	.options	= GRE_OPTIONS,
+	.change_external = true,
 	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE,
 	.protocol_ok	= gre_protocol_ok,

@@ -121,13 +121,13 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 		NL_SET_ERR_MSG(extack, "The fallback device cannot be changed");
 		return -EINVAL;
 	}
-	err = ip_tnl_parse(kind, data, &p, extack);
-	if (err)
-		return err;
-	if (p.external != old->external) {
+	if (data && data[kind->attrs.collect_md] && !(old->external && kind->change_external)) {
 		NL_SET_ERR_MSG(extack, "External mode is for the whole life of a device");
 		return -EOPNOTSUPP;
 	}
+	err = ip_tnl_parse(kind, data, &p, extack);
+	if (err)
+		return err;
 	p.protocol = old->protocol;
 	return ip_tnl_change(dev, &p, !tb[IFLA_MTU], extack);
 }

@@ -152,6 +152,7 @@ struct ip_tnl_attrs {
  * @protocol: default &ip_tnl_params.protocol
  * @fallback_protocol: the fallback device's
  * @options: GRE wire flags that can be configured; 0 for a kind without a header
+ * @change_external: a change may name the external mode that the device has
  * @attrs: attribute numbers
  * @protocol_ok: whether an &ip_tnl_params.protocol can be configured
  * @hlen: octets of the kind's own header; NULL for a kind without one
@@ -172,6 +173,7 @@ struct ip_tnl_kind {
 	u8				protocol;
 	u8				fallback_protocol;
 	__be16				options;
+	bool				change_external;
 	struct ip_tnl_attrs		attrs;
 	size_t				fill_size;
 
