@@ -14,10 +14,12 @@
 #include <linux/icmpv6.h>
 #include <linux/if_arp.h>
 #include <linux/module.h>
+#include <linux/mpls.h>
 #include <net/dst_metadata.h>
 #include <net/gre.h>
 #include <net/icmp.h>
 #include <net/ip.h>
+#include <net/mpls.h>
 
 #include "gre_header.h"
 #include "ip_gre.h"
@@ -170,39 +172,6 @@ static const struct gre_protocol gre_protocol = {
 /* Transmit */
 
 /**
- * gre_send() - the way of a packet from a kind's ndo_start_xmit on
- * @skb: payload at skb->data; consumed
- * @dev: tunnel device
- * @f: from ip_tnl_flow_init()
- * @proto: ethertype for the GRE header, network byte order
- * @inner: header between the GRE header and the payload, or NULL
- * @inner_len: its octets
- *
- * Context: softirq or BH off.
- */
-void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f, __be16 proto,
-	      const void *inner, int inner_len)
-{
-	struct ip_tunnel *t = netdev_priv(dev);
-	struct rtable *rt;
-	u32 seq = 0;
-
-	f->proto = IPPROTO_GRE;
-	f->hlen += gre_options_len(f->options) + inner_len;
-	f->gso_type = f->options & GRE_CSUM ? SKB_GSO_GRE_CSUM : SKB_GSO_GRE;
-	rt = ip_tnl_tx_route(skb, dev, f);
-	if (!rt)
-		return;
-	if (f->options & GRE_SEQ)
-		seq = atomic_fetch_inc(&t->o_seqno);
-	skb_set_inner_protocol(skb, proto);
-	if (inner_len)
-		memcpy(skb_push(skb, inner_len), inner, inner_len);
-	gre_header_push(skb, f->options, proto, f->key, seq);
-	ip_tnl_tx_send(skb, rt, f);
-}
-
-/**
  * gre_xmit_drop() - give up a packet that cannot be sent as it is
  * @skb: counted as dropped on @dev and consumed
  * @dev: tunnel device
@@ -217,18 +186,60 @@ netdev_tx_t gre_xmit_drop(struct sk_buff *skb, struct net_device *dev)
 }
 
 /*
- * ndo_fix_features. Segments of one packet would all get the same sequence
- * number; and no segmenter puts a GRE checksum below a UDP header.
+ * The GRE segmenter puts all that lies between the outer IP header and what the
+ * inner headers point at before each segment. So a label stack can go with the
+ * GRE header: inner headers point behind it, as MPLS left them. (The segmenter
+ * of MPLS needs those offsets for itself.) Return: octets of labels, -EINVAL.
  */
-netdev_features_t gre_fix_features(struct net_device *dev, netdev_features_t features)
+static int gre_mpls_labels(const struct sk_buff *skb)
 {
-	const struct ip_tnl *t = netdev_priv(dev);
-	const struct ip_tnl_entry *e = ip_tnl_entry_rtnl(t);
+	int len = skb_inner_network_offset(skb) - skb_network_offset(skb);
 
-	if (e && (e->p.o_flags & GRE_SEQ ||
-		  (e->p.o_flags & GRE_CSUM && e->p.encap.type != TUNNEL_ENCAP_NONE)))
-		return features & ~NETIF_F_GSO_SOFTWARE;
-	return features;
+	return len > 0 && !(len % MPLS_HLEN) ? len : -EINVAL;
+}
+
+/**
+ * gre_send() - the way of a packet from a kind's ndo_start_xmit on
+ * @skb: payload at skb->data; consumed
+ * @dev: tunnel device
+ * @f: from ip_tnl_flow_init()
+ * @proto: ethertype for the GRE header, network byte order
+ * @inner: header between the GRE header and the payload, or NULL
+ * @inner_len: its octets
+ *
+ * Context: softirq or BH off.
+ */
+void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f, __be16 proto,
+	      const void *inner, int inner_len)
+{
+	bool mpls = skb_is_gso(skb) && eth_p_mpls(proto);
+	struct ip_tunnel *t = netdev_priv(dev);
+	__be16 inner_proto = mpls ? skb->inner_protocol : proto;
+	int labels = mpls ? gre_mpls_labels(skb) : 0;
+	struct rtable *rt;
+	u32 seq = 0;
+
+	if (labels < 0) {
+		gre_xmit_drop(skb, dev);
+		return;
+	}
+	f->proto = IPPROTO_GRE;
+	f->hlen += gre_options_len(f->options) + inner_len;
+	f->gso_type = f->options & GRE_CSUM ? SKB_GSO_GRE_CSUM : SKB_GSO_GRE;
+	rt = ip_tnl_tx_route(skb, dev, f);
+	if (!rt)
+		return;
+	if (f->options & GRE_SEQ)
+		seq = atomic_fetch_inc(&t->o_seqno);
+	skb_set_inner_protocol(skb, inner_proto);
+	if (mpls) {
+		skb_set_inner_mac_header(skb, labels);
+		skb_set_inner_network_header(skb, labels);
+	}
+	if (inner_len)
+		memcpy(skb_push(skb, inner_len), inner, inner_len);
+	gre_header_push(skb, f->options, proto, f->key, seq);
+	ip_tnl_tx_send(skb, rt, f);
 }
 
 /* Module */

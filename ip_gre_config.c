@@ -117,15 +117,12 @@ int gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
 static int gre_join(struct ip_tunnel *t, const struct ip_tnl_params *p)
 {
 	struct in_device *in_dev;
-	struct flowi4 fl4;
 	struct rtable *rt;
 
 	t->mlink = 0;
 	if (!ipv4_is_multicast(p->remote))
 		return 0;
-	ip_tunnel_init_flow(&fl4, IPPROTO_GRE, p->remote, p->local, p->o_key,
-			    p->tos & INET_DSCP_MASK, t->net, p->link, p->fwmark, 0, 0);
-	rt = ip_route_output_key(t->net, &fl4);
+	rt = ip_tnl_route(t->net, p, NULL);
 	if (IS_ERR(rt))
 		return -EADDRNOTAVAIL;
 	in_dev = __in_dev_get_rtnl(rt->dst.dev);

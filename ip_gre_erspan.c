@@ -261,6 +261,7 @@ static int erspan_parse_header(struct nlattr *data[], struct ip_tnl_params *p,
 {
 	if (data[IFLA_GRE_ERSPAN_VER])
 		p->erspan_ver = nla_get_u8(data[IFLA_GRE_ERSPAN_VER]);
+	p->unkeyed = !p->erspan_ver;
 	if (data[IFLA_GRE_ERSPAN_INDEX] && p->erspan_ver == ERSPAN_VERSION)
 		p->erspan_index = nla_get_u32(data[IFLA_GRE_ERSPAN_INDEX]);
 	if (data[IFLA_GRE_ERSPAN_DIR] && p->erspan_ver == ERSPAN_VERSION2)
@@ -324,8 +325,8 @@ static void erspan_setup(struct net_device *dev)
 	gre_ether_setup(dev, &erspan_kind);
 	dev->netdev_ops = &erspan_netdev_ops;
 	/* Each frame has a header of its own. */
-	dev->features &= ~NETIF_F_GSO_SOFTWARE;
-	dev->hw_features &= ~NETIF_F_GSO_SOFTWARE;
+	dev->features &= ~NETIF_F_GSO_MASK;
+	dev->hw_features &= ~NETIF_F_GSO_MASK;
 }
 
 DEFINE_IP_TNL_PERNET(erspan_kind);

@@ -194,7 +194,7 @@ static const struct net_device_ops gre_netdev_ops = {
 	.ndo_open		= gre_open,
 	.ndo_stop		= gre_stop,
 	.ndo_start_xmit		= gre_xmit,
-	.ndo_fix_features	= gre_fix_features,
+	.ndo_fix_features	= ip_tnl_fix_features,
 	.ndo_siocdevprivate	= ip_tnl_siocdevprivate,
 	.ndo_change_mtu		= ip_tnl_change_mtu,
 	.ndo_get_stats64	= dev_get_tstats64,
@@ -208,6 +208,7 @@ static void gre_setup(struct net_device *dev)
 	dev->netdev_ops = &gre_netdev_ops;
 	dev->header_ops = &ip_tunnel_header_ops;
 	dev->type = ARPHRD_IPGRE;
+	dev->mpls_features |= NETIF_F_GSO_SOFTWARE;	/* gre_mpls_labels() */
 }
 
 DEFINE_IP_TNL_PERNET(gre_kind);

@@ -39,17 +39,38 @@ int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p)
 	return IP_MAX_MTU - ip_tnl_mtu_overhead(dev, p);
 }
 
+/**
+ * ip_tnl_route() - the way of a tunnel's outer packets
+ * @net: underlay's namespace
+ * @p: configuration with a remote address
+ * @saddr: set to the source address that goes with it, unless NULL
+ *
+ * Context: any.
+ *
+ * Return: a reference to the route, or an ERR_PTR.
+ */
+struct rtable *ip_tnl_route(struct net *net, const struct ip_tnl_params *p, __be32 *saddr)
+{
+	struct flowi4 fl4;
+	struct rtable *rt;
+
+	ip_tunnel_init_flow(&fl4, p->protocol, p->remote, p->local, p->o_key,
+			    p->tos & INET_DSCP_MASK, net, p->link, p->fwmark, 0, 0);
+	rt = ip_route_output_key(net, &fl4);
+	if (!IS_ERR(rt) && saddr)
+		*saddr = fl4.saddr;
+	return rt;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_route);
+
 /* The device that outer packets leave by, as far as it is known by now, or NULL. */
 static struct net_device *ip_tnl_lower_dev(struct net *net, const struct ip_tnl_params *p)
 {
 	struct net_device *lower = NULL;
-	struct flowi4 fl4;
 	struct rtable *rt;
 
 	if (p->remote) {
-		ip_tunnel_init_flow(&fl4, p->protocol, p->remote, p->local, p->o_key,
-				    p->tos & INET_DSCP_MASK, net, p->link, p->fwmark, 0, 0);
-		rt = ip_route_output_key(net, &fl4);
+		rt = ip_tnl_route(net, p, NULL);
 		if (!IS_ERR(rt)) {
 			lower = rt->dst.dev;	/* RTNL keeps it */
 			ip_rt_put(rt);

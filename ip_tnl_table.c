@@ -39,11 +39,12 @@ void ip_tnl_table_destroy(struct ip_tnl_net *tn)
 
 static struct ip_tnl_id ip_tnl_id(const struct ip_tnl_params *p)
 {
+	bool keyed = p->i_flags & GRE_KEY && !p->unkeyed;
 	struct ip_tnl_id id = {
 		.remote	= p->remote,
 		.local	= ipv4_is_multicast(p->remote) ? 0 : p->local,
-		.key	= p->i_flags & GRE_KEY ? p->i_key : 0,
-		.keyed	= !!(p->i_flags & GRE_KEY),
+		.key	= keyed ? p->i_key : 0,
+		.keyed	= keyed,
 	};
 
 	if (!id.remote && !id.local)
@@ -130,7 +131,8 @@ struct ip_tnl_entry *ip_tnl_table_find(struct ip_tnl_net *tn, const struct ip_tn
 	list = rhltable_lookup(&tn->table, &id, ip_tnl_table_params);
 	rhl_for_each_entry_rcu(e, pos, list, node) {
 		if (e->p.local == p->local && e->p.link == p->link &&
-		    !((e->p.i_flags ^ p->i_flags) & GRE_KEY)) {
+		    !((e->p.i_flags ^ p->i_flags) & GRE_KEY) &&
+		    (!(p->i_flags & GRE_KEY) || e->p.i_key == p->i_key)) {
 			found = e;
 			break;
 		}

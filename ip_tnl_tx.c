@@ -343,6 +343,9 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 
 	if (ip_tnl_make_room(skb, dev, rt, f->hlen))
 		goto dropped;
+	/* Another tunnel's packet is what a GRE header is put before. */
+	if (skb->encapsulation && f->gso_type & (SKB_GSO_GRE | SKB_GSO_GRE_CSUM))
+		skb_reset_inner_headers(skb);
 	if (iptunnel_handle_offloads(skb, f->gso_type))
 		goto dropped;
 	return rt;

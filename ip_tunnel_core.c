@@ -21,12 +21,20 @@
  */
 #include <linux/if_arp.h>
 #include <linux/module.h>
+#include <net/gre.h>
 
 #include "ip_tnl.h"
 #include "iptnl_version.h"
 
+/*
+ * What another tunnel encapsulated already and the kernel can still segment below
+ * our header: only IP in IP, whose segmenter does without the inner headers'
+ * offsets, of which a packet has one set.
+ */
+#define IP_TNL_NESTED_GSO	NETIF_F_GSO_IPXIP4
+
 #define IP_TNL_FEATURES	(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HIGHDMA | \
-			 NETIF_F_HW_CSUM | NETIF_F_GSO_SOFTWARE)
+			 NETIF_F_HW_CSUM | NETIF_F_GSO_SOFTWARE | IP_TNL_NESTED_GSO)
 
 static void ip_tnl_free(struct net_device *dev)
 {
@@ -58,6 +66,9 @@ void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 	}
 	dev->features |= IP_TNL_FEATURES;
 	dev->hw_features |= IP_TNL_FEATURES;
+	dev->hw_enc_features |= IP_TNL_FEATURES;
+	dev->vlan_features |= IP_TNL_FEATURES;
+	dev->mpls_features |= IP_TNL_FEATURES & ~NETIF_F_GSO_MASK;
 	netif_set_lltx(dev);
 	netif_keep_dst(dev);
 	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
@@ -65,6 +76,36 @@ void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 	dev->priv_destructor = ip_tnl_free;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_setup);
+
+/**
+ * ip_tnl_fix_features() - ndo_fix_features
+ * @dev: tunnel device
+ * @features: wanted
+ *
+ * Segments of one packet would all get the same sequence number; no segmenter
+ * puts a GRE checksum below a UDP header, or a tunnel in a tunnel below one.
+ *
+ * Context: RTNL.
+ *
+ * Return: what can be had with the present configuration.
+ */
+netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t features)
+{
+	const struct ip_tnl_entry *e = ip_tnl_entry_rtnl(netdev_priv(dev));
+	const struct ip_tnl_params *p;
+	bool udp;
+
+	if (!e)
+		return features;
+	p = &e->p;
+	udp = p->encap.type != TUNNEL_ENCAP_NONE;
+	if (udp || p->external)
+		features &= ~IP_TNL_NESTED_GSO;
+	if (p->o_flags & GRE_SEQ || (p->o_flags & GRE_CSUM && udp))
+		features &= ~(NETIF_F_GSO_SOFTWARE | IP_TNL_NESTED_GSO);
+	return features;
+}
+EXPORT_SYMBOL_GPL(ip_tnl_fix_features);
 
 /**
  * ip_tnl_init() - ndo_init

@@ -121,6 +121,30 @@ static netdev_tx_t ipip_xmit(struct sk_buff *skb, struct net_device *dev)
 	return NETDEV_TX_OK;
 }
 
+/*
+ * ndo_fill_forward_path: what the flow table writes as the outer header has to be
+ * what we would have written, so the tunnel must be a plain one. Context: RCU.
+ */
+static int ipip_fill_forward_path(struct net_device_path_ctx *ctx, struct net_device_path *path)
+{
+	const struct ip_tnl *t = netdev_priv(ctx->dev);
+	const struct ip_tnl_entry *e = rcu_dereference(t->entry);
+	struct rtable *rt;
+	__be32 saddr;
+
+	if (!e || e->p.external || !e->p.remote || e->p.encap.type != TUNNEL_ENCAP_NONE ||
+	    e->p.protocol == IPPROTO_MPLS || !net_eq(t->tunnel.net, dev_net(ctx->dev)))
+		return -EOPNOTSUPP;
+	rt = ip_tnl_route(t->tunnel.net, &e->p, &saddr);
+	if (IS_ERR(rt))
+		return PTR_ERR(rt);
+	forward_path_set_tun(path, saddr, e->p.remote);
+	path->dev = ctx->dev;
+	ctx->dev = rt->dst.dev;		/* the caller's RCU section keeps it */
+	ip_rt_put(rt);
+	return 0;
+}
+
 /* Configuration */
 
 static bool ipip_protocol_ok(u8 protocol)
@@ -176,11 +200,13 @@ static const struct net_device_ops ipip_netdev_ops = {
 	.ndo_init		= ip_tnl_init,
 	.ndo_uninit		= ip_tnl_uninit,
 	.ndo_start_xmit		= ipip_xmit,
+	.ndo_fix_features	= ip_tnl_fix_features,
 	.ndo_siocdevprivate	= ip_tnl_siocdevprivate,
 	.ndo_change_mtu		= ip_tnl_change_mtu,
 	.ndo_get_stats64	= dev_get_tstats64,
 	.ndo_get_iflink		= ip_tnl_get_iflink,
 	.ndo_tunnel_ctl		= ipip_tunnel_ctl,
+	.ndo_fill_forward_path	= FORWARD_PATH_TUN(ipip_fill_forward_path),
 };
 
 static void ipip_setup(struct net_device *dev)

@@ -16,3 +16,4 @@ ccflags-y += $(call has,NETDEV_NETNS_IMMUTABLE,linux/netdevice.h,netns_immutable
 ccflags-y += $(call has,NETDEV_NETNS_LOCAL,linux/netdevice.h,netns_local:1)
 ccflags-y += $(call has,SKB_UNSET_TRANSPORT_HEADER,linux/skbuff.h,skb_unset_transport_header)
 ccflags-y += $(if $(shell sed -n '/^struct header_ops/,/^}/p' $(srctree)/include/linux/netdevice.h | grep -A2 parse | grep -w net_device),-DCOMPAT_HAS_HEADER_PARSE_DEV)
+ccflags-y += $(call has,DEV_PATH_TUN,linux/netdevice.h,DEV_PATH_TUN)

@@ -13,7 +13,6 @@ struct gre_header;
 void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f, __be16 proto,
 	      const void *inner, int inner_len);
 netdev_tx_t gre_xmit_drop(struct sk_buff *skb, struct net_device *dev);
-netdev_features_t gre_fix_features(struct net_device *dev, netdev_features_t features);
 
 /* ip_gre_config.c: attributes, multicast membership */
 extern const struct nla_policy gre_policy[IFLA_GRE_MAX + 1];

@@ -38,6 +38,7 @@ struct ip_tnl;
  * @ttl: outer TTL, 0 to take it from the payload
  * @tos: outer TOS; with bit 0 set, DSCP is taken from the payload
  * @ignore_df: do not copy the DF bit of an IPv4 payload
+ * @unkeyed: received packets carry no key, whatever @i_flags says (ERSPAN type I)
  * @external: destination, key and options come with each packet, as metadata
  * @erspan_ver: ERSPAN version on the wire: 0 (type I), 1 (II), 2 (III)
  * @erspan_dir: ERSPAN type III direction, 0 ingress, 1 egress
@@ -61,6 +62,7 @@ struct ip_tnl_params {
 	u8	ttl;
 	u8	tos;
 	bool	ignore_df;
+	bool	unkeyed;
 	bool	external;
 	u8	erspan_ver;
 	u8	erspan_dir;
@@ -245,6 +247,7 @@ int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind);
 void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
 			  struct list_head *kill);
 void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind);
+netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t features);
 int ip_tnl_init(struct net_device *dev);
 void ip_tnl_uninit(struct net_device *dev);
 
@@ -261,6 +264,7 @@ struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remot
 
 /* ip_tnl_config.c: one way from any user interface to a configured device */
 int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p);
+struct rtable *ip_tnl_route(struct net *net, const struct ip_tnl_params *p, __be32 *saddr);
 int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_params *p,
 	       unsigned int mtu, struct netlink_ext_ack *extack);
 int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool set_mtu,

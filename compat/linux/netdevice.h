@@ -43,4 +43,25 @@ static_assert(true)
 #define HEADER_PARSE(fn)	compat_##fn
 #endif
 
+/*
+ * ndo_fill_forward_path of an IPv4 tunnel that carries IPv4: netfilter's flow
+ * table puts the outer header on itself. FORWARD_PATH_TUN(fn) is NULL where
+ * there is no such kind of path; then the tunnel ends it, as it should.
+ */
+#ifdef COMPAT_HAS_DEV_PATH_TUN
+#define FORWARD_PATH_TUN(fn)	(fn)
+static inline void forward_path_set_tun(struct net_device_path *path, __be32 saddr, __be32 daddr)
+{
+	path->type = DEV_PATH_TUN;
+	path->tun.src_v4.s_addr = saddr;
+	path->tun.dst_v4.s_addr = daddr;
+	path->tun.l3_proto = IPPROTO_IPIP;
+}
+#else
+#define FORWARD_PATH_TUN(fn)	(true ? NULL : (fn))
+static inline void forward_path_set_tun(struct net_device_path *path, __be32 saddr, __be32 daddr)
+{
+}
+#endif
+
 #endif
