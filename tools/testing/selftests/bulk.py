@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Large transfers between two namespaces, and the size of the packets that
+they travel in; beside wire.py."""
+
+import os
+import threading
+
+import xfer
+from wire import IN_TREE, expect
+
+__all__ = ["Bulk", "MAC"]
+
+MAC = "02:00:00:00:aa:01", "02:00:00:00:aa:02"
+# TCP makes smaller packets of what flows slowly, never single ones.
+SUPER = 4000 if int(os.environ.get("IPTNL_SLOW", "1")) == 1 else 1515
+
+if IN_TREE:
+    # What fails need not take long, nor tell how in the receiver's thread.
+    xfer.TIMEOUT = 4
+    threading.excepthook = lambda _: None
+
+
+def mean(moved, way):
+    """-> the mean size of packets, of counters that moved"""
+    counts = dict(c.split("=") for c in moved.split())
+    return int(counts.get(f"{way}_bytes", 0)) // \
+        max(int(counts.get(f"{way}_packets", 0)), 1)
+
+
+class Bulk:
+    """Transfers from the first of two namespaces to the second."""
+
+    def __init__(self, *ends):
+        self.ends = ends
+        # One CPU, so that nothing overtakes, and no guess that it did.
+        os.sched_setaffinity(0, {0})
+        for end in ends:
+            end.run("sh", "-c",
+                    "echo 0 >/proc/sys/net/ipv4/tcp_early_retrans")
+
+    def transfer(self, name, address, sizes, count=32):
+        """TCP and UDP, all of it once and none of it wrong, without an error
+        counted; sizes: [(end, device, "rx" or "tx", of more than one segment
+        or not)]"""
+        ends = self.ends
+        before = [end.counters.read() for end in ends]
+        snmp = [(ends[0], "Tcp", "RetransSegs")] + [
+            (end, what, "InCsumErrors") for end in ends
+            for what in ("Tcp", "Udp")]
+        old = [end.snmp(*which) for end, *which in snmp]
+        try:
+            xfer.tcp(ends[0].name, ends[1].name, address, count, 65536)
+            xfer.udp(ends[0].name, ends[1].name, address, 10, 1200)
+            result = None
+        except (OSError, SystemExit) as error:
+            result = repr(error)
+        expect(f"{name}: it arrives", None, result)
+        expect(f"{name}: nothing twice, no wrong checksum", [0] * len(old), [
+            end.snmp(*which) - o for (end, *which), o in zip(snmp, old)])
+        moved = {(end, dev): end.moved(before[ends.index(end)], dev)
+                 for end, dev, _, _ in sizes}
+        expect(f"{name}: no errors", [], [
+            c for m in moved.values() for c in m.split()
+            if "_packets" not in c and "_bytes" not in c])
+        for end, dev, way, big in sizes:
+            size = mean(moved[end, dev], way)
+            text = "super-packets" if big else "single packets"
+            expect(f"{name}: {text}, n{ends.index(end) + 1}'s {dev} {way}",
+                   big, size > SUPER)
