@@ -49,7 +49,8 @@ class State:
             self.attributes["PROTO"] = "0"
         if kind == "erspan":
             self.attributes.update(IFLAGS="0x3000", OFLAGS="0x3000",
-                                   IKEY="5", OKEY="5", ERSPAN_VER="1")
+                                   IKEY="5", OKEY="5", ERSPAN_VER="1",
+                                   ERSPAN_INDEX="0")
         self.attributes.update(change)
         if kind == "ipip":
             self.attributes.pop("IGNORE_DF", None)
@@ -116,7 +117,7 @@ def wire_of(state):
     return u1 if state.number("LINK") or state.number("FWMARK") else u0
 
 
-def check(name, dev, state, seq, mtu, late=False):
+def check(name, dev, state, seq, mtu, late=False, longer=False):
     """dev is what state says, in every respect"""
     kind = state.kind
     got = info(dev)
@@ -130,7 +131,8 @@ def check(name, dev, state, seq, mtu, late=False):
                 int(got.get("tos", "0x0"), 0)),
             int(str(got.get("fwmark", 0)), 0), bool(got.get("ignore_df")),
             got.get("encap", {}).get("type")))
-    with differs("does not count the UDP header") if late else differs("", ""):
+    with differs("does not count all headers") \
+            if late or (kind == "erspan" and seq) else differs("", ""):
         expect(f"{name}: MTU", mtu, show("link", "show", "dev", dev)[0]["mtu"])
 
     # One packet each way
@@ -147,8 +149,10 @@ def check(name, dev, state, seq, mtu, late=False):
     sent = None
     wire = wire_of(state)
     if kind in ("gretap", "erspan"):
-        sent = sends_frame(f"{name}: sent", wire, f"{what} {size}", Port(dev),
-                           data)
+        with differs("adds to the length of an Ethernet header") \
+                if longer else differs("", ""):
+            sent = sends_frame(f"{name}: sent", wire, f"{what} {size}",
+                               Port(dev), data)
     else:
         sent = sends(f"{name}: sent", f"{what} {size}", wire, dev, PAYLOAD)
     if sent:
@@ -206,7 +210,8 @@ def changes(kind):
 
 def step(name, dev, state, mtu, late=False):
     expect(name, ("", ""), netlink("set", dev, state.kind, *state.texts()))
-    check(name, dev, state, numbers[dev], mtu, late)
+    check(name, dev, state, numbers[dev], mtu, late,
+          state.kind == "gretap" and state.number("OFLAGS"))
     if state.number("OFLAGS") & 0x1000:
         numbers[dev] += 1
 
@@ -225,7 +230,13 @@ for dev, kind in KINDS.items():
         late = "ENCAP_TYPE" in change
         # A number that is expected starts where the last one was.
         step(f"{kind}: {name}", dev, state, room - state.overhead(), late)
-        step(f"{kind}: {name}, and back", dev, base, 1500 - HEAD[kind], late)
+        with differs("compares with what was before") \
+                if "IGNORE_DF" in change else differs("", ""):
+            step(f"{kind}: {name}, and back", dev, base, 1500 - HEAD[kind],
+                 late)
+        # Which in two steps it does understand.
+        netlink("set", dev, kind, *base.texts(), "PMTUDISC=0")
+        netlink("set", dev, kind, *base.texts())
 
 # What is not said is the default again.
 for dev, kind in KINDS.items():
@@ -253,6 +264,14 @@ for dev, kind in KINDS.items():
                netlink("set", dev, kind, *silent))
         expect(f"{kind}: it is not looked at still", True,
                info(dev).get("ignore_df"))
+        netlink("set", dev, kind, *State(kind, PMTUDISC="0").texts())
+    if kind == "erspan":
+        netlink("set", dev, kind, *State(kind, ERSPAN_INDEX="7").texts())
+        silent = [t for t in State(kind).texts()
+                  if not t.startswith("ERSPAN_INDEX")]
+        expect(f"{kind}: no word of the index", ("", ""),
+               netlink("set", dev, kind, *silent))
+        expect(f"{kind}: it stays", 7, info(dev).get("erspan_index"))
 
 # ------------------------------------------------------------ who may not
 
