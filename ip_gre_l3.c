@@ -116,18 +116,17 @@ static const struct header_ops gre_header_ops = {
 
 /*
  * Takes the link-layer header off, and from it what it says of how the packet
- * leaves. Return: false if the payload cannot do without it.
+ * leaves. A packet socket may have written it, and then left the network header
+ * at its start. Return: false if there is none, or the payload needs it.
  */
 static bool gre_pop_header(struct sk_buff *skb, struct ip_tnl_flow *f)
 {
-	const struct iphdr *iph = (const struct iphdr *)skb->data;
-	int hlen = skb_network_offset(skb);
+	int hlen = skb_network_offset(skb) ?: sizeof(struct iphdr) + gre_options_len(f->options);
+	const struct iphdr *iph;
 
-	if (!hlen)
-		return true;	/* sent around the neighbour layer */
-	if (hlen < (int)sizeof(*iph))
+	if (hlen < (int)sizeof(*iph) || !pskb_may_pull(skb, hlen))
 		return false;
-
+	iph = (const struct iphdr *)skb->data;
 	f->dst_cache = NULL;
 	f->daddr = iph->daddr;
 	if (iph->version == 4) {
@@ -136,7 +135,8 @@ static bool gre_pop_header(struct sk_buff *skb, struct ip_tnl_flow *f)
 		f->ttl = iph->ttl;
 		ip_tnl_flow_set_tos(f, iph->tos);
 	}
-	__skb_pull(skb, hlen);
+	skb_pull(skb, hlen);
+	skb_reset_network_header(skb);
 	return skb->ip_summed != CHECKSUM_PARTIAL || skb_checksum_start_offset(skb) >= 0;
 }
 
@@ -146,9 +146,9 @@ static netdev_tx_t gre_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct ip_tnl_entry *e = rcu_dereference_bh(t->entry);
 	struct ip_tnl_flow f;
 
-	if (!e || !pskb_inet_may_pull(skb) || !ip_tnl_flow_init(&f, e, skb))
-		return gre_xmit_drop(skb, dev);
-	if (dev->header_ops == &gre_header_ops && !gre_pop_header(skb, &f))
+	if (!e || !ip_tnl_flow_init(&f, e, skb) ||
+	    (dev->header_ops == &gre_header_ops && !gre_pop_header(skb, &f)) ||
+	    !pskb_inet_may_pull(skb))
 		return gre_xmit_drop(skb, dev);
 	gre_send(skb, dev, &f, skb->protocol, NULL, 0);
 	return NETDEV_TX_OK;

@@ -123,7 +123,7 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 	}
 	if (data && data[kind->attrs.collect_md] && !(old->external && kind->change_external)) {
 		NL_SET_ERR_MSG(extack, "External mode is for the whole life of a device");
-		return -EOPNOTSUPP;
+		return kind->change_external ? -EOPNOTSUPP : -EINVAL;
 	}
 	err = ip_tnl_parse(kind, data, &p, extack);
 	if (err)
