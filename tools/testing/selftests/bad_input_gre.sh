@@ -158,9 +158,6 @@ test_duplicates()
 		LOCAL=192.0.2.1 REMOTE=192.0.2.2 IFLAGS=0x2000 OFLAGS=0x2000 \
 		IKEY=5 OKEY=5
 	drop_x
-	check "gretap with the ends and key of an erspan" nl n0 new x gretap \
-		LOCAL=192.0.2.1 REMOTE=192.0.2.3 "${SESSION[@]}"
-	drop_x
 }
 
 test_fallback()
