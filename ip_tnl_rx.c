@@ -15,6 +15,7 @@
 #include <net/gre.h>
 #include <net/inet_ecn.h>
 #include <net/ip.h>
+#include <net/mpls.h>
 
 #include "ip_tnl.h"
 
@@ -101,6 +102,23 @@ static bool ip_tnl_has_link_header(const struct net_device *dev)
 	return dev->type != ARPHRD_ETHER && dev->header_ops && dev->header_ops->create;
 }
 
+/*
+ * To GRO and the payload's stack. The transport header is still the outer one's,
+ * which nothing may take for the inner one's. Label switching does not set it,
+ * but passes super-packets on to where it is looked at: those get it here, and
+ * go around GRO, which has no use for them and would take it away again.
+ */
+static void ip_tnl_deliver(struct sk_buff *skb, struct ip_tunnel *t)
+{
+	if (skb_is_gso(skb) && eth_p_mpls(skb->protocol) && skb->ip_summed == CHECKSUM_PARTIAL) {
+		skb_set_transport_header(skb, skb_checksum_start_offset(skb));
+		netif_rx(skb);
+		return;
+	}
+	skb_unset_transport_header(skb);
+	gro_cells_receive(&t->gro_cells, skb);
+}
+
 /**
  * ip_tnl_rcv() - deliver a packet out of its tunnel
  * @e: the tunnel's configuration, from ip_tnl_lookup()
@@ -162,9 +180,7 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 	dev_sw_netstats_rx_add(dev, len);
 	if (pkt->md)
 		skb_dst_set(skb, &pkt->md->dst);
-	/* It is still the outer one's: nothing may take it for the inner one's. */
-	skb_unset_transport_header(skb);
-	gro_cells_receive(&t->gro_cells, skb);
+	ip_tnl_deliver(skb, t);
 	return;
 
 too_short:
