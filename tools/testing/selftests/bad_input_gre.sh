@@ -180,7 +180,7 @@ test_fallback()
 
 test_external()
 {
-	local kind
+	local dev kind
 	for kind in gre gretap erspan; do
 		bad EINVAL "$kind: external with encapsulation" new x $kind \
 			COLLECT_METADATA= ENCAP_TYPE=1 ENCAP_DPORT=5555
@@ -188,11 +188,14 @@ test_external()
 			new x $kind COLLECT_METADATA= ENCAP_TYPE=0
 		drop_x
 	done
-	for kind in gretap erspan; do
-		bad EOPNOTSUPP "$kind: becomes external" set ${kind:0:1}1 $kind \
+	while read -r dev kind; do
+		bad EOPNOTSUPP "$kind: becomes external" set "$dev" "$kind" \
 			LOCAL=192.0.2.1 REMOTE=192.0.2.2 "${SESSION[@]}" \
 			COLLECT_METADATA=
-	done
+	done <<-END
+		t1 gretap
+		e1 erspan
+	END
 }
 
 test_other_kind()

@@ -371,27 +371,26 @@ for name, attributes, want in (
 # --------------------------------------------------------------------- change
 
 CHANGES = [
-    # a new version -> MTU, header; all the rest is replaced with it
-    (1, "seq key 7 erspan_ver 1 erspan 3",
-     lambda seq, stamp: gre(I_II, seq=seq) / erspan(7, 1, index=3)),
-    (2, "seq key 8 erspan_ver 2 erspan_dir ingress erspan_hwid 1",
-     lambda seq, stamp: gre(III, seq=seq) / erspan(
-         8, 2, stamp=stamp, p=1, hwid=1)),
-    (1, "seq key 9 erspan_ver 1 erspan 4",
-     lambda seq, stamp: gre(I_II, seq=seq) / erspan(9, 1, index=4)),
-    (0, "erspan_ver 0", lambda seq, stamp: gre(I_II)),
-    (2, "seq key 10 erspan_ver 2 erspan_dir egress erspan_hwid 2",
-     lambda seq, stamp: gre(III, seq=seq) / erspan(
-         10, 2, stamp=stamp, p=1, hwid=2, d=1)),
-    (0, "erspan_ver 0", lambda seq, stamp: gre(I_II)),
+    # version, session, more -> what follows the GRE header
+    (1, 7, ["ERSPAN_INDEX=3"], lambda stamp: erspan(7, 1, index=3)),
+    (2, 8, ["ERSPAN_DIR=0", "ERSPAN_HWID=1"],
+     lambda stamp: erspan(8, 2, stamp=stamp, p=1, hwid=1)),
+    (1, 9, ["ERSPAN_INDEX=4"], lambda stamp: erspan(9, 1, index=4)),
+    (0, 0, [], None),
+    (2, 10, ["ERSPAN_DIR=1", "ERSPAN_HWID=2"],
+     lambda stamp: erspan(10, 2, stamp=stamp, p=1, hwid=2, d=1)),
+    (0, 0, [], None),
 ]
 c0 = add("c0", 50, "erspan_ver 0", mac="02:00:00:00:00:0c")
 LONG = frame(ip() / raw(100)).bytes()
 number = 0
-for version, options, header in CHANGES:
-    run_ip("link set c0 type erspan local 192.0.2.1 remote 192.0.2.50 "
-           + options)
-    name = f"changed to {options}"
+for version, key, more, header in CHANGES:
+    flags = 0x3000 if version else 0
+    name = f"changed to version {version}, session {key}"
+    expect(name, ("", ""), netlink(
+        "set", "c0", "erspan", "LOCAL=192.0.2.1", "REMOTE=192.0.2.50",
+        f"ERSPAN_VER={version}", f"IFLAGS={flags}", f"OFLAGS={flags}",
+        f"IKEY={key}", f"OKEY={key}", *more))
     # How in-tree devices go wrong depends on where they came from.
     with differs("keeps the lengths of the version before"):
         expect(f"{name}: MTU", 4000 - 34 - HEAD[version],
@@ -400,12 +399,13 @@ for version, options, header in CHANGES:
                            c0, LONG)
         if sent:
             stamp = struct.unpack_from("!I", sent, 32)[0]
-            expect(f"{name}: the packet",
-                   (header(number, stamp) / LONG).bytes().hex(),
+            head = gre((I_II, I_II, III)[version],
+                       seq=number if version else None)
+            head = head / header(stamp) if version else head
+            expect(f"{name}: the packet", (head / LONG).bytes().hex(),
                    sent[20:].hex())
             number += version > 0
     c0.took()
-    key = int(options.split()[2]) if version else 0
     case(f"{name}: received", f"c0 rx_bytes={len(LONG)} rx_packets=1", u0,
          ip("192.0.2.50", "192.0.2.1", 47) / session(version, key, seq=seq()) /
          LONG)

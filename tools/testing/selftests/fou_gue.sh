@@ -43,7 +43,6 @@ from ether import *
 
 sysctl(net__ipv4__icmp_ratemask=0)
 u0 = Tun("u0", "192.0.2.1/24")
-DROPPED = "u0 rx_dropped=1"
 DPORT = 5555
 HEAD = {"ipip": 20, "gre": 24, "gretap": 38, "erspan": 50}
 OPTIONS = {"erspan": "seq key 5 erspan_ver 1"}
@@ -196,7 +195,7 @@ for name, packet in (
         ("a wrong checksum", outer(5551, 0x1234) / IN),
         ("GUE, version 2", outer(5553) / raw("80040000") / IN),
         ("GUE, cut short", outer(5553) / raw("0004"))):
-    case(name, DROPPED, u0, packet)
+    case(name, "", u0, packet)
 
 # ------------------------------------------------------------------- change
 

@@ -18,18 +18,9 @@ from wire import *
 from ether import *
 
 sysctl(net__ipv4__icmp_ratemask=0)
-IGMP, ALL_HOSTS = 2, "224.0.0.1"
-
-
-class Quiet(Tun):
-    """without the reports of membership, which come when they like"""
-
-    def drain(self):
-        return [p for p in super().drain() if p[9] != IGMP]
-
-
-u0 = Quiet("u0", "192.0.2.1/24")
-u1 = Quiet("u1", "203.0.113.1/24")
+ALL_HOSTS = "224.0.0.1"
+u0 = Tun("u0", "192.0.2.1/24")
+u1 = Tun("u1", "203.0.113.1/24")
 run_ip("route add 233.252.0.0/24 dev u0", "route add 233.252.1.0/24 dev u1")
 GROUP, OTHER, THERE = "233.252.0.5", "233.252.0.6", "233.252.1.7"
 DROPPED = "u0 rx_dropped=1"
@@ -182,9 +173,9 @@ for kind, dev, packet, size in (
         for n in (2, 3, 200):
             case(f"{kind}: from 192.0.2.{n} to the group", good, u0,
                  ip(f"192.0.2.{n}", GROUP, 47) / data)
-    case(f"{kind}: from ourselves, come back", DROPPED, u0,
-         ip("192.0.2.1", GROUP, 47) / data)
-    case(f"{kind}: to another group", DROPPED, u0,
+    # Whose it cannot be, and what was not joined, IP knows.
+    case(f"{kind}: from ourselves", "", u0, ip("192.0.2.1", GROUP, 47) / data)
+    case(f"{kind}: to another group", "", u0,
          ip("192.0.2.2", OTHER, 47) / data)
     case(f"{kind}: not to the group", f"{DROPPED}; u0: icmp 3/3", u0,
          ip("192.0.2.2", "192.0.2.1", 47) / data)
@@ -206,7 +197,7 @@ expect("gre: what is delivered is from the outer source",
 
 # With no member left nothing arrives.
 run_ip("link set t0 down", "link set g0 down")
-case("the group is left", DROPPED, u0, ip("192.0.2.2", GROUP, 47) /
+case("the group is left", "", u0, ip("192.0.2.2", GROUP, 47) /
      gre(key=1) / ip())
 END
 finish

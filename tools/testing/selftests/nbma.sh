@@ -23,7 +23,7 @@ import team
 
 sysctl(net__ipv4__icmp_ratemask=0)
 u0 = Tun("u0", "192.0.2.1/24")
-DROPPED = "u0 rx_dropped=1"
+
 KEY = gre(key=4).bytes()
 
 
@@ -151,18 +151,26 @@ for name, packet in (("IPv4", PACKET_V4), ("IPv6", ip6() / udp()),
                ("192.0.2.21", (gre(proto, key=4) / data).bytes().hex()),
                (fields(sent)["dst"], sent[20:].hex()))
 
-# A whole header of the sender's: its destination, TTL and TOS are taken.
+# A whole header of the sender's: its destination, TTL and TOS are taken. Of a
+# short packet, AF_PACKET does not say where its payload begins, so that all of
+# it may be counted.
 OWN = ip("192.0.2.1", "192.0.2.22", 47, ttl=5, tos=0x10) / gre(key=99) / DATA
-want, got, came = attempt(
-    f"gl tx_bytes={len(DATA) + 28} tx_packets=1; u0: gre {28 + len(DATA)}",
-    lambda: raw_sock.send(OWN.bytes()))
-expect("a header of the sender's", want, got)
-if want == got:
-    sent = came[u0][0]
-    expect("a header of the sender's: what is taken of it",
-           ("192.0.2.22", 5, 0x10, (gre(key=4) / DATA).bytes().hex()),
-           (fields(sent)["dst"], fields(sent)["ttl"], fields(sent)["tos"],
-            sent[20:].hex()))
+LONG = (ip() / udp() / raw(100)).bytes()
+for name, data, counts in (("long", LONG, [len(LONG)]),
+                           ("short", DATA, [len(DATA), len(DATA) + 28])):
+    head = ip("192.0.2.1", "192.0.2.22", 47, ttl=5, tos=0x10) / gre(key=99)
+    packet = (head / data).bytes()
+    u0.drain()
+    before = COUNTERS.read()
+    raw_sock.send(packet)
+    sent = u0.drain()
+    moved = COUNTERS.moved(before, COUNTERS.read()).get("gl")
+    expect(f"a header of the sender's, {name}: is counted", True,
+           moved in [f"tx_bytes={n} tx_packets=1" for n in counts])
+    expect(f"a header of the sender's, {name}: what is taken of it",
+           [("192.0.2.22", 5, 0x10, (gre(key=4) / data).bytes().hex())],
+           [(fields(p)["dst"], fields(p)["ttl"], fields(p)["tos"],
+             p[20:].hex()) for p in sent])
 NOWHERE = ip("192.0.2.1", "0.0.0.0", 47) / gre(key=4) / DATA
 want, got, _ = attempt("gl tx_errors=1 tx_fifo_errors=1",
                        lambda: raw_sock.send(NOWHERE.bytes()))
@@ -231,13 +239,19 @@ for kind in ("bond", "team"):
         with differs("reads private data that is not its own"):
             expect(f"{kind}: sent", "tried", "not tried")
     else:
-        sent = "b0 tx_bytes={0} tx_packets=1; gl tx_bytes={0} tx_packets=1"
+        # A team counts what it gives on, with our header in front of it.
+        more = 28 * (kind == "team")
+
+        def sent(size):
+            return f"b0 tx_bytes={size + more} tx_packets=1; " \
+                f"gl tx_bytes={size} tx_packets=1"
+
         goes(f"{kind}: a neighbour", "b0", "198.51.100.130", "192.0.2.2",
-             count=sent.format(33))
+             count=sent(33))
         with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as sock:
             address = ("b0", ETH_P_IP, 0, 0, socket.inet_aton("192.0.2.23"))
             want, got, came = attempt(
-                f"{sent.format(len(DATA))}; u0: gre {28 + len(DATA)}",
+                f"{sent(len(DATA))}; u0: gre {28 + len(DATA)}",
                 lambda: sock.sendto(DATA, address))
         expect(f"{kind}: addressed by the sender", want, got)
         if want == got:

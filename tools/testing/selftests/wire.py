@@ -142,9 +142,9 @@ class Tun:
             return None
 
     def drain(self):
-        """all that was sent, but for multicast listener reports"""
+        """all that was sent, but for reports of multicast membership"""
         return [p for p in iter(self.recv, None)
-                if p[0] >> 4 != 6 or p[6] != 0]
+                if (p[9] != 2 if p[0] >> 4 == 4 else p[6] != 0)]
 
 
 class Tap(Tun):
