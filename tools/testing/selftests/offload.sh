@@ -50,7 +50,7 @@ def vlans(*protocols):
         below = "tun"
         for level, protocol in enumerate(protocols, 1):
             dev = "top" if level == len(protocols) else f"mid{level}"
-            ns.ip(f"link add link {below} {dev} mtu {1462 - 4 * level} type "
+            ns.ip(f"link add link {below} {dev} mtu {1400 - 4 * level} type "
                   f"vlan proto {protocol} id {level}", f"link set {dev} up")
             below = dev
         ns.ip(f"addr add 198.51.100.{n + 1}/32 dev top",
