@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 
-__all__ = ["Setter", "Getter", "attach", "ZERO_CSUM", "DONT_FRAGMENT",
+__all__ = ["Setter", "Getter", "FouSetter", "FouGetter", "attach", "ZERO_CSUM", "DONT_FRAGMENT",
            "SEQ_NUMBER", "NO_KEY"]
 
 BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
@@ -28,11 +28,15 @@ TUNINFO_FLAGS = 16              # of bpf_skb_get_tunnel_key()
 MAP_UPDATE_ELEM, GET_KEY, SET_KEY, GET_OPT, SET_OPT = 2, 20, 21, 29, 30
 KEY_SIZE, OPT_SIZE = 44, 12     # struct bpf_tunnel_key, erspan_metadata
 
+BTF_FD_BY_ID, OBJ_INFO, BTF_NEXT_ID = 19, 15, 23
+FOU_TYPES = {"fou": 0, "gue": 1}        # enum bpf_fou_encap_type
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bpf(command, attributes):
-    buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 128))
+    buffer = ctypes.create_string_buffer(attributes,
+                                         max(len(attributes), 128))
     result = libc.syscall(BPF, command, buffer, len(buffer))
     if result < 0:
         number = ctypes.get_errno()
@@ -87,15 +91,17 @@ class Program:
 
     count = 0
 
-    def __init__(self, code):
+    def __init__(self, code, fds=()):
         code = copy(6, 1) + code
+        fds = struct.pack("=%di" % (len(fds) + 1), 0, *fds)
+        fds = ctypes.create_string_buffer(fds)
         text = ctypes.create_string_buffer(code)
         log = ctypes.create_string_buffer(65536)
         licence = ctypes.create_string_buffer(b"GPL")
         try:
             self.fd = bpf(PROG_LOAD, struct.pack(
-                "=IIQQIIQ", SCHED_CLS, len(code) // 8, pointer(text),
-                pointer(licence), 1, len(log), pointer(log)))
+                "=IIQQIIQ80xQ", SCHED_CLS, len(code) // 8, pointer(text),
+                pointer(licence), 1, len(log), pointer(log), pointer(fds)))
         except OSError as error:
             sys.exit(f"bpf: {error}\n{log.value.decode()}")
 
@@ -196,3 +202,107 @@ class Getter(Program):
         if options > 0:
             found["options"] = data[:options].hex()
         return found
+
+
+# ----------------------------------------------- functions of the module fou
+
+EXTRA = {1: 4, 3: 12, 14: 4, 17: 4}     # octets behind a BTF type, by kind
+EACH = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}      # and for each member
+FUNC = 12
+
+
+def btf(name):
+    """-> (types, strings) of a module, or of vmlinux"""
+    with open("/sys/kernel/btf/" + name, "rb") as file:
+        data = file.read()
+    head, types, size, strings, length = struct.unpack_from("=5I", data, 4)
+    return data[head + types:head + types + size], \
+        data[head + strings:head + strings + length]
+
+
+def btf_types(types):
+    """-> the offset of each"""
+    at = 0
+    while at < len(types):
+        yield at
+        word = struct.unpack_from("=I", types, at + 4)[0]
+        kind = word >> 24 & 31
+        at += 12 + EXTRA.get(kind, 0) + EACH.get(kind, 0) * (word & 0xffff)
+
+
+def btf_function(module, name):
+    """-> its number"""
+    base, base_strings = btf("vmlinux")
+    number = 1 + sum(1 for _ in btf_types(base))
+    types, strings = btf(module)
+    for number, at in enumerate(btf_types(types), number):
+        offset, word = struct.unpack_from("=II", types, at)
+        begin = offset - len(base_strings)
+        if word >> 24 & 31 == FUNC and begin >= 0 and \
+                strings[begin:strings.index(b"\0", begin)] == name.encode():
+            return number
+    raise LookupError(name)
+
+
+def btf_fd(module):
+    """-> a file descriptor of its types"""
+    found = 0
+    while True:
+        request = ctypes.create_string_buffer(struct.pack("=I", found), 128)
+        if libc.syscall(BPF, BTF_NEXT_ID, request, 128):
+            raise LookupError(module)
+        found = struct.unpack_from("=I", request.raw, 4)[0]
+        fd = bpf(BTF_FD_BY_ID, struct.pack("=I", found))
+        name = ctypes.create_string_buffer(64)
+        # struct bpf_btf_info: btf, btf_size, id, name, name_len, ...
+        about = ctypes.create_string_buffer(struct.pack(
+            "=QIIQII", 0, 0, 0, pointer(name), len(name), 0))
+        bpf(OBJ_INFO, struct.pack("=IIQ", fd, 32, pointer(about)))
+        if name.value.decode() == module:
+            return fd
+        os.close(fd)
+
+
+def call_module(number):
+    """of the first module among the descriptors"""
+    return insn(0x85, 0, 2, 1, number)
+
+
+class FouSetter(Program):
+    """bpf_skb_set_tunnel_key(), then bpf_skb_set_fou_encap()"""
+
+    def __init__(self, remote, sport, dport, type):
+        key = struct.pack("=IIIIIBBHIIIII", 0, host(remote), 0, 0, 0, 0, 0, 0,
+                          0, 0, 0, 0, 0)
+        code = store(-KEY_SIZE - 4, key) + copy(1, 6) + \
+            on_stack(2, -KEY_SIZE - 4) + mov(3, KEY_SIZE) + \
+            mov(4, ZERO_CSUM) + call(SET_KEY) + Setter.drop_unless_0() + \
+            store(-8, struct.pack("!HH", sport, dport)) + copy(1, 6) + \
+            on_stack(2, -8) + mov(3, FOU_TYPES[type]) + \
+            call_module(btf_function("fou", "bpf_skb_set_fou_encap")) + \
+            Setter.drop_unless_0()
+        super().__init__(code + leave(0), [btf_fd("fou")])
+
+
+class FouGetter(Program):
+    """bpf_skb_get_fou_encap() of each packet, the last is kept"""
+
+    VALUE = struct.Struct("=i4s")
+
+    def __init__(self):
+        self.map = bpf(MAP_CREATE, struct.pack("=IIIII", ARRAY, 4, 8, 1, 0))
+        code = store(-16, bytes(8)) + copy(1, 6) + on_stack(2, -12) + \
+            call_module(btf_function("fou", "bpf_skb_get_fou_encap")) + \
+            save(-16, 0) + store(-4, bytes(4)) + \
+            insn(0x18, 1, 1, imm=self.map) + insn(0) + on_stack(2, -4) + \
+            on_stack(3, -16) + mov(4, 0) + call(MAP_UPDATE_ELEM) + leave(0)
+        super().__init__(code, [btf_fd("fou")])
+
+    def last(self):
+        """-> (result, source port, destination port)"""
+        key = ctypes.create_string_buffer(4)
+        value = ctypes.create_string_buffer(8)
+        bpf(LOOKUP, struct.pack("=IIQQQ", self.map, 0, pointer(key),
+                                pointer(value), 0))
+        result, ports = self.VALUE.unpack(value.raw)
+        return (result, *struct.unpack("!HH", ports))

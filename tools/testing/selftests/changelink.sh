@@ -294,7 +294,8 @@ GRE_REFUSED = {
     "routing": ("EINVAL", {**OTHERS, "IFLAGS": "0x2000", "OFLAGS": "0x6000"}),
     "DF, looked at and not":
         ("EINVAL", {**OTHERS, "PMTUDISC": "1", "IGNORE_DF": "1"}),
-    "external": ("EOPNOTSUPP", {**OTHERS, "COLLECT_METADATA": ""}),
+    "external": ("EOPNOTSUPP", {"TTL": "77", "FWMARK": "1",
+                                "COLLECT_METADATA": ""}),
 }
 GRETAP_REFUSED = {"a remote of zeros": ("EINVAL", {**OTHERS,
                                                    "REMOTE": "0.0.0.0"})}

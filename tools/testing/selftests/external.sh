@@ -17,7 +17,8 @@
 
 . "$(dirname "$0")/lib.sh"
 need_modules ipip ip_gre
-modprobe -a sch_ingress cls_matchall cls_flower cls_bpf act_tunnel_key act_gact mpls_router
+modprobe -a sch_ingress cls_matchall cls_flower cls_bpf act_tunnel_key act_gact mpls_router \
+	fou
 new_ns n0 n1 n2
 veth_pair n1 v1 192.0.2.1/24 n2 v2 192.0.2.2/24
 
@@ -373,6 +374,36 @@ case("a tunnel with a remote comes first", "g2 rx_bytes=28 rx_packets=1", u0,
 heard("and another key goes to the external one", "gx", outer(0) /
       gre(key=6) / CAME.bytes(), {"id": 6, "flags": KEY_BIT}, 28)
 run_ip("link del g2")
+
+# ------------------------------------------- UDP below ipip: functions of fou
+
+if SERIES != "6.1":                         # which has no such functions
+    run_ip("fou add port 5551 ipproto 4", "fou add port 5553 gue")
+    for dev in KINDS:
+        tc(f"filter del dev {dev} ingress")
+    data = INNER["ix"].bytes()
+    for type, head in (("fou", b""), ("gue", bytes((0, 4, 0, 0)))):
+        bpf.attach("ix", "egress", bpf.FouSetter(TO, 7001, 5555, type))
+        sent = out(f"ipip, BPF: {type}", "ix", f"udp {28 + len(head + data)}",
+                   lambda: give("ix"), len(data))
+        if sent:
+            check_outer(f"ipip, BPF: {type}", sent, ttl=33)
+            expect(f"ipip, BPF: {type}: the packet",
+                   (udp(7001, 5555, check=0) / (head + data)).bytes().hex(),
+                   sent[20:].hex())
+    tc("filter del dev ix egress")
+    getter = bpf.FouGetter()
+    bpf.attach("ix", "ingress", getter)
+    for name, packet, want in (
+            ("fou", udp(4000, 5551) / CAME.bytes(), (0, 4000, 5551)),
+            ("gue", udp(4001, 5553) / (bytes((0, 4, 0, 0)) + CAME.bytes()),
+             (0, 4001, 5553)),
+            ("none", raw(CAME.bytes()), (0, 0, 0))):
+        case(f"ipip, BPF: {name} is received", "ix rx_bytes=28 rx_packets=1",
+             u0, outer(0, 4 if name == "none" else 17) / packet)
+        expect(f"ipip, BPF: {name}: the ports", want, getter.last())
+    for dev in KINDS:
+        bpf.attach(dev, "ingress", GETTERS[dev])
 
 # --------------------------------------------------- tc sees it too: flower
 
