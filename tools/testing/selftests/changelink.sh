@@ -28,7 +28,6 @@ u0 = Tun("u0", "192.0.2.1/24")
 u1 = Tun("u1", "203.0.113.1/24", mtu=1400)
 run_ip("rule add fwmark 7 lookup 100", "route add 192.0.2.0/24 dev u1 table 100")
 U1 = socket.if_nametoindex("u1")
-DROPPED = "u0 rx_dropped=1"
 KINDS = {"i0": "ipip", "g0": "gre", "t0": "gretap", "e0": "erspan"}
 HEAD = {"ipip": 20, "gre": 24, "gretap": 38, "erspan": 50}
 PAYLOAD = ip(ttl=33, tos=0x54) / udp() / b"hello"
@@ -317,10 +316,6 @@ def refused(kind):
         "gretap": {**GRE_REFUSED, **GRETAP_REFUSED},
         "erspan": {**GRE_REFUSED, **GRETAP_REFUSED, **ERSPAN_REFUSED},
     }[kind]}.items()
-
-
-def silence():
-    return contextlib.redirect_stdout(io.StringIO())
 
 
 for dev, kind in KINDS.items():

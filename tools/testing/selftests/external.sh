@@ -31,7 +31,6 @@ import bpf
 
 sysctl(net__ipv4__icmp_ratemask=0, net__ipv4__ip_default_ttl=99)
 u0 = Tun("u0", "192.0.2.1/24")
-DROPPED = "u0 rx_dropped=1"
 KINDS = {"gx": "gre", "ix": "ipip", "px": "gretap", "ex": "erspan"}
 MAC = "address 02:00:00:00:00:09 "
 for dev, kind in KINDS.items():

@@ -215,7 +215,6 @@ for what, packet in (("IPv4", frame(cut(ip(), 19))),
 
 # --------------------------------------------------- fallback and any remote
 
-base = ip("192.0.2.99", "192.0.2.1") / gre(0x6558)
 case("gretap0 is down", f"{DROPPED}; u0: icmp 3/3", u0,
      ip("192.0.2.99", "192.0.2.1") / gre(0x6558) / frame(ip()))
 run_ip("link set gretap0 address 02:00:00:00:00:0f", *put_up("gretap0"))

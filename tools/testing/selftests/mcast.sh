@@ -20,7 +20,7 @@ from ether import *
 sysctl(net__ipv4__icmp_ratemask=0)
 ALL_HOSTS = "224.0.0.1"
 u0 = Tun("u0", "192.0.2.1/24")
-u1 = Tun("u1", "203.0.113.1/24")
+Tun("u1", "203.0.113.1/24")
 run_ip("route add 233.252.0.0/24 dev u0", "route add 233.252.1.0/24 dev u1")
 GROUP, OTHER, THERE = "233.252.0.5", "233.252.0.6", "233.252.1.7"
 DROPPED = "u0 rx_dropped=1"

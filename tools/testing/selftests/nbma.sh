@@ -24,7 +24,6 @@ import team
 sysctl(net__ipv4__icmp_ratemask=0)
 u0 = Tun("u0", "192.0.2.1/24")
 
-KEY = gre(key=4).bytes()
 
 
 def gre_device(name, options):
