@@ -25,7 +25,6 @@ sysctl(net__ipv4__icmp_ratemask=0)
 u0 = Tun("u0", "192.0.2.1/24")
 
 
-
 def gre_device(name, options):
     run_ip(f"link add {name} type gre key 4 {options}", f"link set {name} up")
 
