@@ -306,7 +306,7 @@ test_external()
 	for kind in gre ipip; do
 		for type in fou gue; do
 			bad EINVAL "$kind: $type" new x $kind \
-				REMOTE=192.0.2.9 ENCAP_TYPE=${TYPE_OF[$type]} ENCAP_DPORT=5555
+				REMOTE=192.0.2.9 ENCAP_TYPE="${TYPE_OF[$type]}" ENCAP_DPORT=5555
 		done
 	done
 }
