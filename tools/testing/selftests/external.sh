@@ -380,15 +380,15 @@ if SERIES != "6.1":                         # which has no such functions
     run_ip("fou add port 5551 ipproto 4", "fou add port 5553 gue")
     for dev in KINDS:
         tc(f"filter del dev {dev} ingress")
-    data = INNER["ix"].bytes()
+    inner = INNER["ix"].bytes()
     for type, head in (("fou", b""), ("gue", bytes((0, 4, 0, 0)))):
         bpf.attach("ix", "egress", bpf.FouSetter(TO, 7001, 5555, type))
-        sent = out(f"ipip, BPF: {type}", "ix", f"udp {28 + len(head + data)}",
-                   lambda: give("ix"), len(data))
+        sent = out(f"ipip, BPF: {type}", "ix", f"udp {28 + len(head + inner)}",
+                   lambda: give("ix"), len(inner))
         if sent:
             check_outer(f"ipip, BPF: {type}", sent, ttl=33)
             expect(f"ipip, BPF: {type}: the packet",
-                   (udp(7001, 5555, check=0) / (head + data)).bytes().hex(),
+                   (udp(7001, 5555, check=0) / (head + inner)).bytes().hex(),
                    sent[20:].hex())
     tc("filter del dev ix egress")
     getter = bpf.FouGetter()

@@ -59,7 +59,8 @@ for kind, options, want in TABLE:
                     if got else False))
         run_ip("link set x down", "link del x")
 # An external gre has no address of any kind to begin with.
-run_ip("link add x type gre external", "link set x up")
+run_ip("link add x type gre external", "link set x addrgenmode eui64",
+       "link set x up")
 got = addresses()
 expect("gre external: one, of its own", (1, True),
        (len(got), bool(got) and got[0][:6] == "fe80::"))
