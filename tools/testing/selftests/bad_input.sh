@@ -301,7 +301,8 @@ test_external()
 		ENCAP_TYPE=77
 	bad EINVAL "gre: change to unknown encapsulation" set g1 gre \
 		LOCAL=192.0.2.1 REMOTE=192.0.2.2 ENCAP_TYPE=77
-	# Without the module fou
+	# Another test may have left the module
+	remove_module fou
 	local kind type
 	for kind in gre ipip; do
 		for type in fou gue; do

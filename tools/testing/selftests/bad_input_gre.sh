@@ -9,7 +9,7 @@
 
 . "$(dirname "$0")/lib.sh"
 need_modules ip_gre ipip
-modprobe dummy
+modprobe -a dummy fou
 new_ns n0
 n0 ip link add d0 type dummy
 n0 ip addr add 192.0.2.1/24 dev d0
