@@ -74,6 +74,10 @@ int gre_parse(struct nlattr *data[], struct ip_tnl_params *p, struct netlink_ext
 		p->o_key = nla_get_be32(data[IFLA_GRE_OKEY]);
 	if (data[IFLA_GRE_IGNORE_DF])
 		p->ignore_df = nla_get_u8(data[IFLA_GRE_IGNORE_DF]);
+	if (data[IFLA_GRE_COLLECT_METADATA] && p->encap.type != TUNNEL_ENCAP_NONE) {
+		NL_SET_ERR_MSG(extack, "A device in external mode has no encapsulation of its own");
+		return -EINVAL;
+	}
 	if (p->ignore_df && p->df) {
 		NL_SET_ERR_MSG(extack, "ignore-df and path MTU discovery exclude each other");
 		return -EINVAL;

@@ -95,7 +95,7 @@ static int gre_header_create(struct sk_buff *skb, struct net_device *dev, unsign
 	gre_header_fill(iph, e ? &e->p : NULL, htons(type), local,
 			gre_neighbour_addr(skb, dev, daddr));
 	rcu_read_unlock();
-	return iph->daddr ? hlen : -hlen;
+	return daddr && iph->daddr ? hlen : -hlen;
 }
 
 /* header_ops.parse: the far end of the tunnel that the packet came through */
@@ -136,6 +136,7 @@ static bool gre_pop_header(struct sk_buff *skb, struct ip_tnl_flow *f)
 		ip_tnl_flow_set_tos(f, iph->tos);
 	}
 	skb_pull(skb, hlen);
+	skb_reset_mac_header(skb);	/* becomes the inner one: the GRE segmenter goes by it */
 	skb_reset_network_header(skb);
 	return skb->ip_summed != CHECKSUM_PARTIAL || skb_checksum_start_offset(skb) >= 0;
 }

@@ -19,9 +19,9 @@
  * @skb: frame, Ethernet header at skb->data; on success its network header is
  *	that of the payload, behind all VLAN tags, and a basic IP header is linear
  * @payload: set to the payload's ethertype in network byte order, or 0 if
- *	nothing is to be read there: no, or not enough, or no real IP header
+ *	nothing is to be read there: it is no IP packet
  *
- * Return: false for what is no frame, or when out of memory.
+ * Return: false for what is no frame, or an IP packet cut short in its header.
  */
 bool gre_ether_payload(struct sk_buff *skb, __be16 *payload)
 {
@@ -49,8 +49,6 @@ bool gre_ether_payload(struct sk_buff *skb, __be16 *payload)
 	need = proto == htons(ETH_P_IP) ? sizeof(struct iphdr) :
 	       proto == htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : 0;
 	if (!need)
-		return true;
-	if (skb->len < at + need)
 		return true;
 	if (!pskb_may_pull(skb, at + need))
 		return false;

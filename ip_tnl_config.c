@@ -244,7 +244,7 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 }
 EXPORT_SYMBOL_GPL(ip_tnl_add);
 
-/* Devices are born point-to-point, multicast or neither, and stay so. */
+/* Layer 3 devices are born point-to-point, multicast or neither, and stay so. */
 static bool ip_tnl_same_class(__be32 a, __be32 b)
 {
 	return !a == !b && ipv4_is_multicast(a) == ipv4_is_multicast(b);
@@ -290,7 +290,7 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 	struct ip_tnl_entry *e;
 	int err;
 
-	if (!ip_tnl_same_class(old.remote, p->remote)) {
+	if (dev->type != ARPHRD_ETHER && !ip_tnl_same_class(old.remote, p->remote)) {
 		NL_SET_ERR_MSG(extack, "Cannot change between any, one and multicast remote");
 		return -EINVAL;
 	}

@@ -20,6 +20,19 @@ static bool ip_tnl_parm_ok(const struct ip_tnl_kind *kind, const struct ip_tunne
 	       !(kind->options && (u->i_flags | u->o_flags) & GRE_NEVER);
 }
 
+/* What parameters leave open; they go back to the user like this. */
+static void ip_tnl_complete_parm(const struct ip_tnl_kind *kind, struct ip_tunnel_parm *u)
+{
+	u->i_flags &= kind->options;
+	u->o_flags &= kind->options;
+	if (u->iph.ttl)
+		u->iph.frag_off |= htons(IP_DF);
+	if (!(u->i_flags & GRE_KEY))
+		u->i_key = 0;
+	if (!(u->o_flags & GRE_KEY))
+		u->o_key = 0;
+}
+
 static struct ip_tnl_params ip_tnl_from_parm(const struct ip_tnl_kind *kind,
 					     const struct ip_tunnel_parm *u)
 {
@@ -28,7 +41,7 @@ static struct ip_tnl_params ip_tnl_from_parm(const struct ip_tnl_kind *kind,
 		.local		= u->iph.saddr,
 		.i_flags	= u->i_flags & kind->options,
 		.o_flags	= u->o_flags & kind->options,
-		.df		= u->iph.ttl ? htons(IP_DF) : u->iph.frag_off & htons(IP_DF),
+		.df		= u->iph.frag_off & htons(IP_DF),
 		.protocol	= u->iph.protocol,
 		.ttl		= u->iph.ttl,
 		.tos		= u->iph.tos,
@@ -58,7 +71,7 @@ static void ip_tnl_to_parm(struct ip_tunnel_parm *u, const struct ip_tnl *t)
 }
 
 static int ip_tnl_ioctl_add(struct net *net, struct ip_tnl_kind *kind,
-			    struct ip_tunnel_parm *u)
+			    const struct ip_tunnel_parm *u)
 {
 	const struct ip_tnl_params p = ip_tnl_from_parm(kind, u);
 	char name[IFNAMSIZ];
@@ -83,8 +96,6 @@ static int ip_tnl_ioctl_add(struct net *net, struct ip_tnl_kind *kind,
 	err = ip_tnl_add(dev, net, &p, 0, NULL);
 	if (err)
 		free_netdev(dev);
-	else
-		ip_tnl_to_parm(u, netdev_priv(dev));
 	return err;
 }
 
@@ -98,16 +109,12 @@ static void ip_tnl_keep(struct ip_tnl_params *p, const struct ip_tnl_params *old
 }
 
 static int ip_tnl_ioctl_change(struct ip_tnl *t, const struct ip_tnl_kind *kind,
-			       struct ip_tunnel_parm *u)
+			       const struct ip_tunnel_parm *u)
 {
 	struct ip_tnl_params p = ip_tnl_from_parm(kind, u);
-	int err;
 
 	ip_tnl_keep(&p, &ip_tnl_entry_rtnl(t)->p);
-	err = ip_tnl_change(t->tunnel.dev, &p, true, NULL);
-	if (!err)
-		ip_tnl_to_parm(u, t);
-	return err;
+	return ip_tnl_change(t->tunnel.dev, &p, true, NULL);
 }
 
 /* The tunnel that a request is about, or NULL. */
@@ -128,7 +135,8 @@ static struct ip_tnl *ip_tnl_ioctl_target(struct net_device *dev, struct ip_tnl_
 /**
  * ip_tnl_ctl() - carry out a tunnel ioctl
  * @dev: device it was asked of
- * @u: parameters; on success those of the tunnel, but for SIOCDELTUNNEL
+ * @u: parameters; after SIOCGETTUNNEL those of the tunnel, after SIOCADDTUNNEL
+ *	and SIOCCHGTUNNEL what they were taken to mean
  * @cmd: SIOCGETTUNNEL, SIOCADDTUNNEL, SIOCCHGTUNNEL or SIOCDELTUNNEL
  *
  * Context: RTNL.
@@ -149,6 +157,8 @@ int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd)
 		return -EPERM;
 	if ((cmd == SIOCADDTUNNEL || cmd == SIOCCHGTUNNEL) && !ip_tnl_parm_ok(kind, u))
 		return -EINVAL;
+	if (cmd == SIOCADDTUNNEL || cmd == SIOCCHGTUNNEL)
+		ip_tnl_complete_parm(kind, u);
 	t = ip_tnl_ioctl_target(dev, tn, u);
 
 	switch (cmd) {

@@ -171,11 +171,8 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 		DEV_STATS_INC(dev, rx_frame_errors);
 		goto error;
 	}
-	if (ipv4_is_multicast(outer.daddr)) {
+	if (ipv4_is_multicast(outer.daddr))
 		DEV_STATS_INC(dev, multicast);
-		if (dev->type != ARPHRD_ETHER)
-			skb->pkt_type = PACKET_BROADCAST;
-	}
 
 	dev_sw_netstats_rx_add(dev, len);
 	if (pkt->md)
