@@ -254,6 +254,8 @@ for words, flags, more in (
         ("key", bpf.ZERO_CSUM | bpf.DONT_FRAGMENT, {"df": 1}),
         ("csum key", 0, {"tos": 0x40, "ttl": 3}),
         ("csum", bpf.NO_KEY, {})):
+    if flags == bpf.NO_KEY and SERIES == "6.1":
+        continue                    # it has no such flag
     for dev in ("gx", "ix", "px"):
         bpf.attach(dev, "egress", bpf.Setter(
             TO, id=5, flags=flags, tos=more.get("tos", 0),
