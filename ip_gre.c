@@ -46,10 +46,10 @@ static struct ip_tnl_entry *gre_lookup(const struct sk_buff *skb, __be32 remote,
 	struct ip_tnl_entry *e = NULL;
 
 	if (gre_is_erspan(h->proto))
-		return gre_lookup_kind(skb, &erspan_kind, remote, local, h);
+		return gre_lookup_kind(skb, &ip_tnl_erspan_kind, remote, local, h);
 	if (h->proto == htons(ETH_P_TEB))
-		e = gre_lookup_kind(skb, &gretap_kind, remote, local, h);
-	return e ?: gre_lookup_kind(skb, &gre_kind, remote, local, h);
+		e = gre_lookup_kind(skb, &ip_tnl_gretap_kind, remote, local, h);
+	return e ?: gre_lookup_kind(skb, &ip_tnl_gre_kind, remote, local, h);
 }
 
 /* Our own packet to a multicast group, come back: its route is an output route. */
@@ -68,7 +68,7 @@ static bool gre_wants_metadata(const struct ip_tnl_entry *e, const struct gre_he
 static struct metadata_dst *gre_metadata(struct sk_buff *skb, const struct gre_header *h)
 {
 	if (gre_is_erspan(h->proto))
-		return erspan_metadata(skb, h);
+		return ip_tnl_erspan_metadata(skb, h);
 	return ip_tnl_rx_metadata(skb, h->flags & (GRE_CSUM | GRE_KEY), h->key, 0);
 }
 
@@ -101,7 +101,7 @@ static int gre_rcv(struct sk_buff *skb)
 		.seq		= h.seq,
 		.hlen		= h.len,
 	};
-	if (gre_is_erspan(h.proto) && erspan_pull(skb, &h, &pkt))
+	if (gre_is_erspan(h.proto) && ip_tnl_erspan_pull(skb, &h, &pkt))
 		goto drop;
 	if (e->tnl->tunnel.dev->type == ARPHRD_ETHER && !pskb_may_pull(skb, pkt.hlen + ETH_HLEN))
 		goto drop;
@@ -172,13 +172,13 @@ static const struct gre_protocol gre_protocol = {
 /* Transmit */
 
 /**
- * gre_xmit_drop() - give up a packet that cannot be sent as it is
+ * ip_tnl_gre_xmit_drop() - give up a packet that cannot be sent as it is
  * @skb: counted as dropped on @dev and consumed
  * @dev: tunnel device
  *
  * Return: what ndo_start_xmit returns.
  */
-netdev_tx_t gre_xmit_drop(struct sk_buff *skb, struct net_device *dev)
+netdev_tx_t ip_tnl_gre_xmit_drop(struct sk_buff *skb, struct net_device *dev)
 {
 	DEV_STATS_INC(dev, tx_dropped);
 	kfree_skb(skb);
@@ -199,7 +199,7 @@ static int gre_mpls_labels(const struct sk_buff *skb)
 }
 
 /**
- * gre_send() - the way of a packet from a kind's ndo_start_xmit on
+ * ip_tnl_gre_send() - the way of a packet from a kind's ndo_start_xmit on
  * @skb: payload at skb->data; consumed
  * @dev: tunnel device
  * @f: from ip_tnl_flow_init()
@@ -209,8 +209,8 @@ static int gre_mpls_labels(const struct sk_buff *skb)
  *
  * Context: softirq or BH off.
  */
-void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f, __be16 proto,
-	      const void *inner, int inner_len)
+void ip_tnl_gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f,
+		     __be16 proto, const void *inner, int inner_len)
 {
 	bool mpls = skb_is_gso(skb) && eth_p_mpls(proto);
 	struct ip_tunnel *t = netdev_priv(dev);
@@ -220,7 +220,7 @@ void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f
 	u32 seq = 0;
 
 	if (labels < 0) {
-		gre_xmit_drop(skb, dev);
+		ip_tnl_gre_xmit_drop(skb, dev);
 		return;
 	}
 	f->proto = IPPROTO_GRE;
@@ -244,7 +244,9 @@ void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f
 
 /* Module */
 
-static struct ip_tnl_kind *const gre_kinds[] = { &gre_kind, &gretap_kind, &erspan_kind };
+static struct ip_tnl_kind *const gre_kinds[] = {
+	&ip_tnl_gre_kind, &ip_tnl_gretap_kind, &ip_tnl_erspan_kind
+};
 
 static void gre_unregister_kinds(int n)
 {

@@ -12,7 +12,7 @@
 #include "gre_header.h"
 #include "ip_gre.h"
 
-const struct nla_policy gre_policy[IFLA_GRE_MAX + 1] = {
+const struct nla_policy ip_tnl_gre_policy[IFLA_GRE_MAX + 1] = {
 	[IFLA_GRE_LINK]			= { .type = NLA_U32 },
 	[IFLA_GRE_IFLAGS]		= { .type = NLA_U16 },
 	[IFLA_GRE_OFLAGS]		= { .type = NLA_U16 },
@@ -36,12 +36,12 @@ const struct nla_policy gre_policy[IFLA_GRE_MAX + 1] = {
 	[IFLA_GRE_ERSPAN_HWID]		= { .type = NLA_U16 },
 };
 
-bool gre_protocol_ok(u8 protocol)
+bool ip_tnl_gre_protocol_ok(u8 protocol)
 {
 	return protocol == IPPROTO_GRE;
 }
 
-int gre_hlen(const struct ip_tnl_params *p)
+int ip_tnl_gre_hlen(const struct ip_tnl_params *p)
 {
 	return gre_options_len(p->o_flags);
 }
@@ -60,7 +60,8 @@ static int gre_parse_flags(struct nlattr *attr, __be16 *flags, struct netlink_ex
 }
 
 /* &ip_tnl_kind.parse */
-int gre_parse(struct nlattr *data[], struct ip_tnl_params *p, struct netlink_ext_ack *extack)
+int ip_tnl_gre_parse(struct nlattr *data[], struct ip_tnl_params *p,
+		     struct netlink_ext_ack *extack)
 {
 	int err;
 
@@ -86,7 +87,7 @@ int gre_parse(struct nlattr *data[], struct ip_tnl_params *p, struct netlink_ext
 }
 
 /* &ip_tnl_kind.fill */
-int gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
+int ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 {
 	return	nla_put_be16(skb, IFLA_GRE_IFLAGS, p->i_flags) ?:
 		nla_put_be16(skb, IFLA_GRE_OFLAGS, p->o_flags) ?:
@@ -96,8 +97,8 @@ int gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 }
 
 /* rtnl_link_ops.validate of the kinds with an Ethernet address */
-int gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
-		       struct netlink_ext_ack *extack)
+int ip_tnl_gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
+			      struct netlink_ext_ack *extack)
 {
 	struct nlattr *address = tb[IFLA_ADDRESS];
 
@@ -149,7 +150,7 @@ static void gre_leave(struct ip_tunnel *t, const struct ip_tnl_params *p)
 }
 
 /* ndo_open: a layer 3 tunnel to a group is of no use without the group */
-int gre_open(struct net_device *dev)
+int ip_tnl_gre_open(struct net_device *dev)
 {
 	struct ip_tnl *t = netdev_priv(dev);
 	int err = gre_join(&t->tunnel, &ip_tnl_entry_rtnl(t)->p);
@@ -158,7 +159,7 @@ int gre_open(struct net_device *dev)
 }
 
 /* ndo_stop */
-int gre_stop(struct net_device *dev)
+int ip_tnl_gre_stop(struct net_device *dev)
 {
 	struct ip_tnl *t = netdev_priv(dev);
 
@@ -167,8 +168,8 @@ int gre_stop(struct net_device *dev)
 }
 
 /* &ip_tnl_kind.changed: the group may be another one, or elsewhere */
-void gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
-		 const struct ip_tnl_params *p)
+void ip_tnl_gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
+			const struct ip_tnl_params *p)
 {
 	struct ip_tunnel *t = netdev_priv(dev);
 

@@ -52,14 +52,14 @@ static int erspan_header_len(struct sk_buff *skb, const struct gre_header *h)
 }
 
 /**
- * erspan_pull() - read the ERSPAN header of a received packet
+ * ip_tnl_erspan_pull() - read the ERSPAN header of a received packet
  * @skb: packet, GRE header at skb->data; may be pulled
  * @h: its GRE header
  * @pkt: the length of the ERSPAN header is added
  *
  * Return: 0, or -EINVAL for a header that is cut short or of an unknown version.
  */
-int erspan_pull(struct sk_buff *skb, const struct gre_header *h, struct ip_tnl_packet *pkt)
+int ip_tnl_erspan_pull(struct sk_buff *skb, const struct gre_header *h, struct ip_tnl_packet *pkt)
 {
 	int len = erspan_header_len(skb, h);
 
@@ -70,15 +70,15 @@ int erspan_pull(struct sk_buff *skb, const struct gre_header *h, struct ip_tnl_p
 }
 
 /**
- * erspan_metadata() - what an external device reports of a packet
- * @skb: packet after erspan_pull()
+ * ip_tnl_erspan_metadata() - what an external device reports of a packet
+ * @skb: packet after ip_tnl_erspan_pull()
  * @h: its GRE header
  *
  * The session is the key, the rest of the ERSPAN header an option.
  *
  * Return: metadata, or NULL when out of memory.
  */
-struct metadata_dst *erspan_metadata(struct sk_buff *skb, const struct gre_header *h)
+struct metadata_dst *ip_tnl_erspan_metadata(struct sk_buff *skb, const struct gre_header *h)
 {
 	const struct erspan_header *eh;
 	struct erspan_metadata *opt;
@@ -191,20 +191,20 @@ static netdev_tx_t erspan_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct ip_tnl_flow f;
 
 	if (!e || !ip_tnl_flow_init(&f, e, skb))
-		return gre_xmit_drop(skb, dev);
+		return ip_tnl_gre_xmit_drop(skb, dev);
 	if (!f.external)
 		erspan_configured(&e->p, &opt);
 	else if (!erspan_external(f.info, &opt))
-		return gre_xmit_drop(skb, dev);
+		return ip_tnl_gre_xmit_drop(skb, dev);
 	if (cut && pskb_trim(skb, longest))
-		return gre_xmit_drop(skb, dev);
-	if (!gre_ether_payload(skb, &f.payload))
-		return gre_xmit_drop(skb, dev);
+		return ip_tnl_gre_xmit_drop(skb, dev);
+	if (!ip_tnl_gre_ether_payload(skb, &f.payload))
+		return ip_tnl_gre_xmit_drop(skb, dev);
 
 	f.options = opt.version ? GRE_SEQ : 0;
 	if (opt.version)
 		erspan_build(&eh, skb, &f, &opt, cut || erspan_is_cut(skb, f.payload));
-	gre_send(skb, dev, &f, htons(opt.version == ERSPAN_VERSION2 ? ETH_P_ERSPAN2 : ETH_P_ERSPAN),
+	ip_tnl_gre_send(skb, dev, &f, htons(opt.version == ERSPAN_VERSION2 ? ETH_P_ERSPAN2 : ETH_P_ERSPAN),
 		 &eh, erspan_hdr_len(opt.version));
 	return NETDEV_TX_OK;
 }
@@ -246,7 +246,7 @@ static int erspan_validate(struct nlattr *tb[], struct nlattr *data[],
 		return 0;
 	if (data[IFLA_GRE_ERSPAN_VER] && !nla_get_u8(data[IFLA_GRE_ERSPAN_VER]))
 		return 0;
-	err = gre_ether_validate(tb, data, extack) ?: erspan_validate_flags(data, extack);
+	err = ip_tnl_gre_ether_validate(tb, data, extack) ?: erspan_validate_flags(data, extack);
 	if (err)
 		return err;
 	if (!erspan_is_session(data[IFLA_GRE_IKEY]) || !erspan_is_session(data[IFLA_GRE_OKEY])) {
@@ -285,7 +285,7 @@ static int erspan_parse_header(struct nlattr *data[], struct ip_tnl_params *p,
 static int erspan_parse(struct nlattr *data[], struct ip_tnl_params *p,
 			struct netlink_ext_ack *extack)
 {
-	return gre_parse(data, p, extack) ?: erspan_parse_header(data, p, extack);
+	return ip_tnl_gre_parse(data, p, extack) ?: erspan_parse_header(data, p, extack);
 }
 
 static int erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
@@ -296,7 +296,7 @@ static int erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 	/* The session id is the key; on the wire it is no GRE option. */
 	if (p->erspan_ver && !p->external)
 		shown.o_flags |= GRE_KEY;
-	err = gre_fill(skb, &shown) ?:
+	err = ip_tnl_gre_fill(skb, &shown) ?:
 	      nla_put_u8(skb, IFLA_GRE_ERSPAN_VER, p->erspan_ver);
 	if (!err && p->erspan_ver == ERSPAN_VERSION)
 		err = nla_put_u32(skb, IFLA_GRE_ERSPAN_INDEX, p->erspan_index);
@@ -309,8 +309,8 @@ static int erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 static const struct net_device_ops erspan_netdev_ops = {
 	.ndo_init		= ip_tnl_init,
 	.ndo_uninit		= ip_tnl_uninit,
-	.ndo_open		= gre_open,
-	.ndo_stop		= gre_stop,
+	.ndo_open		= ip_tnl_gre_open,
+	.ndo_stop		= ip_tnl_gre_stop,
 	.ndo_start_xmit		= erspan_xmit,
 	.ndo_set_mac_address	= eth_mac_addr,
 	.ndo_validate_addr	= eth_validate_addr,
@@ -322,24 +322,24 @@ static const struct net_device_ops erspan_netdev_ops = {
 
 static void erspan_setup(struct net_device *dev)
 {
-	gre_ether_setup(dev, &erspan_kind);
+	ip_tnl_gre_ether_setup(dev, &ip_tnl_erspan_kind);
 	dev->netdev_ops = &erspan_netdev_ops;
 	/* Each frame has a header of its own. */
 	dev->features &= ~NETIF_F_GSO_MASK;
 	dev->hw_features &= ~NETIF_F_GSO_MASK;
 }
 
-DEFINE_IP_TNL_PERNET(erspan_kind);
+DEFINE_IP_TNL_PERNET(ip_tnl_erspan_kind);
 
-struct ip_tnl_kind erspan_kind = {
+struct ip_tnl_kind ip_tnl_erspan_kind = {
 	.link_ops = {
 		.kind		= "erspan",
 		.maxtype	= IFLA_GRE_MAX,
-		.policy		= gre_policy,
+		.policy		= ip_tnl_gre_policy,
 		.setup		= erspan_setup,
 		.validate	= erspan_validate,
 	},
-	IP_TNL_PERNET(erspan_kind),
+	IP_TNL_PERNET(ip_tnl_erspan_kind),
 	.fallback_name	= "erspan0",
 	.protocol	= IPPROTO_GRE,
 	.fallback_protocol = IPPROTO_GRE,
@@ -348,9 +348,9 @@ struct ip_tnl_kind erspan_kind = {
 	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE + NLA_HDRLEN + NLA_ALIGN(1) + NLA_HDRLEN + NLA_ALIGN(4) +
 			  NLA_HDRLEN + NLA_ALIGN(2),
-	.protocol_ok	= gre_protocol_ok,
+	.protocol_ok	= ip_tnl_gre_protocol_ok,
 	.hlen		= erspan_hlen,
-	.changed	= gre_changed,
+	.changed	= ip_tnl_gre_changed,
 	.parse		= erspan_parse,
 	.fill		= erspan_fill,
 };

@@ -33,7 +33,7 @@ static void gre_header_fill(struct iphdr *iph, const struct ip_tnl_params *p, __
 		*iph = (struct iphdr) { .daddr = daddr };
 		return;
 	}
-	memset(base, 0, gre_hlen(p));
+	memset(base, 0, ip_tnl_gre_hlen(p));
 	base->flags = p->o_flags;
 	base->protocol = proto;
 	*iph = (struct iphdr) {
@@ -86,7 +86,7 @@ static int gre_header_create(struct sk_buff *skb, struct net_device *dev, unsign
 	if (dev->netdev_ops == &gre_netdev_ops)
 		e = rcu_dereference(t->entry);
 	if (e)
-		hlen += gre_hlen(&e->p);
+		hlen += ip_tnl_gre_hlen(&e->p);
 	if (skb_cow_head(skb, hlen)) {
 		rcu_read_unlock();
 		return -hlen;
@@ -150,8 +150,8 @@ static netdev_tx_t gre_xmit(struct sk_buff *skb, struct net_device *dev)
 	if (!e || !ip_tnl_flow_init(&f, e, skb) ||
 	    (dev->header_ops == &gre_header_ops && !gre_pop_header(skb, &f)) ||
 	    !pskb_inet_may_pull(skb))
-		return gre_xmit_drop(skb, dev);
-	gre_send(skb, dev, &f, skb->protocol, NULL, 0);
+		return ip_tnl_gre_xmit_drop(skb, dev);
+	ip_tnl_gre_send(skb, dev, &f, skb->protocol, NULL, 0);
 	return NETDEV_TX_OK;
 }
 
@@ -175,7 +175,7 @@ static int gre_prepare(struct net_device *dev, const struct ip_tnl_params *p,
 		dev->flags |= IFF_POINTOPOINT;
 	if (!p->remote || ipv4_is_multicast(p->remote)) {
 		dev->header_ops = &gre_header_ops;
-		dev->hard_header_len = sizeof(struct iphdr) + gre_hlen(p);
+		dev->hard_header_len = sizeof(struct iphdr) + ip_tnl_gre_hlen(p);
 	}
 	return 0;
 }
@@ -185,15 +185,15 @@ static void gre_l3_changed(struct net_device *dev, const struct ip_tnl_params *o
 {
 	/* Senders make room for what they read here, and gre_header_create() for the rest. */
 	if (dev->header_ops == &gre_header_ops)
-		dev->hard_header_len = sizeof(struct iphdr) + gre_hlen(p);
-	gre_changed(dev, old, p);
+		dev->hard_header_len = sizeof(struct iphdr) + ip_tnl_gre_hlen(p);
+	ip_tnl_gre_changed(dev, old, p);
 }
 
 static const struct net_device_ops gre_netdev_ops = {
 	.ndo_init		= ip_tnl_init,
 	.ndo_uninit		= ip_tnl_uninit,
-	.ndo_open		= gre_open,
-	.ndo_stop		= gre_stop,
+	.ndo_open		= ip_tnl_gre_open,
+	.ndo_stop		= ip_tnl_gre_stop,
 	.ndo_start_xmit		= gre_xmit,
 	.ndo_fix_features	= ip_tnl_fix_features,
 	.ndo_siocdevprivate	= ip_tnl_siocdevprivate,
@@ -205,23 +205,23 @@ static const struct net_device_ops gre_netdev_ops = {
 
 static void gre_setup(struct net_device *dev)
 {
-	ip_tnl_setup(dev, &gre_kind);
+	ip_tnl_setup(dev, &ip_tnl_gre_kind);
 	dev->netdev_ops = &gre_netdev_ops;
 	dev->header_ops = &ip_tunnel_header_ops;
 	dev->type = ARPHRD_IPGRE;
 	dev->mpls_features |= NETIF_F_GSO_SOFTWARE;	/* gre_mpls_labels() */
 }
 
-DEFINE_IP_TNL_PERNET(gre_kind);
+DEFINE_IP_TNL_PERNET(ip_tnl_gre_kind);
 
-struct ip_tnl_kind gre_kind = {
+struct ip_tnl_kind ip_tnl_gre_kind = {
 	.link_ops = {
 		.kind		= "gre",
 		.maxtype	= IFLA_GRE_MAX,
-		.policy		= gre_policy,
+		.policy		= ip_tnl_gre_policy,
 		.setup		= gre_setup,
 	},
-	IP_TNL_PERNET(gre_kind),
+	IP_TNL_PERNET(ip_tnl_gre_kind),
 	.fallback_name	= "gre0",
 	.protocol	= IPPROTO_GRE,
 	.fallback_protocol = IPPROTO_GRE,
@@ -229,10 +229,10 @@ struct ip_tnl_kind gre_kind = {
 	.change_external = true,
 	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE,
-	.protocol_ok	= gre_protocol_ok,
-	.hlen		= gre_hlen,
+	.protocol_ok	= ip_tnl_gre_protocol_ok,
+	.hlen		= ip_tnl_gre_hlen,
 	.prepare	= gre_prepare,
 	.changed	= gre_l3_changed,
-	.parse		= gre_parse,
-	.fill		= gre_fill,
+	.parse		= ip_tnl_gre_parse,
+	.fill		= ip_tnl_gre_fill,
 };

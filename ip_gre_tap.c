@@ -15,7 +15,7 @@
 #define GRE_ETHER_MAX_TAGS	8
 
 /**
- * gre_ether_payload() - find out what a frame carries
+ * ip_tnl_gre_ether_payload() - find out what a frame carries
  * @skb: frame, Ethernet header at skb->data; on success its network header is
  *	that of the payload, behind all VLAN tags, and a basic IP header is linear
  * @payload: set to the payload's ethertype in network byte order, or 0 if
@@ -23,7 +23,7 @@
  *
  * Return: false for what is no frame, or an IP packet cut short in its header.
  */
-bool gre_ether_payload(struct sk_buff *skb, __be16 *payload)
+bool ip_tnl_gre_ether_payload(struct sk_buff *skb, __be16 *payload)
 {
 	int at = ETH_HLEN, tags = 0;
 	const struct vlan_hdr *vh;
@@ -63,17 +63,17 @@ static netdev_tx_t gretap_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct ip_tnl_entry *e = rcu_dereference_bh(t->entry);
 	struct ip_tnl_flow f;
 
-	if (!e || !ip_tnl_flow_init(&f, e, skb) || !gre_ether_payload(skb, &f.payload))
-		return gre_xmit_drop(skb, dev);
-	gre_send(skb, dev, &f, htons(ETH_P_TEB), NULL, 0);
+	if (!e || !ip_tnl_flow_init(&f, e, skb) || !ip_tnl_gre_ether_payload(skb, &f.payload))
+		return ip_tnl_gre_xmit_drop(skb, dev);
+	ip_tnl_gre_send(skb, dev, &f, htons(ETH_P_TEB), NULL, 0);
 	return NETDEV_TX_OK;
 }
 
 static const struct net_device_ops gretap_netdev_ops = {
 	.ndo_init		= ip_tnl_init,
 	.ndo_uninit		= ip_tnl_uninit,
-	.ndo_open		= gre_open,
-	.ndo_stop		= gre_stop,
+	.ndo_open		= ip_tnl_gre_open,
+	.ndo_stop		= ip_tnl_gre_stop,
 	.ndo_start_xmit		= gretap_xmit,
 	.ndo_fix_features	= ip_tnl_fix_features,
 	.ndo_set_mac_address	= eth_mac_addr,
@@ -85,11 +85,11 @@ static const struct net_device_ops gretap_netdev_ops = {
 };
 
 /**
- * gre_ether_setup() - what kinds with an Ethernet payload have in common
+ * ip_tnl_gre_ether_setup() - what kinds with an Ethernet payload have in common
  * @dev: device just allocated
  * @kind: its kind
  */
-void gre_ether_setup(struct net_device *dev, struct ip_tnl_kind *kind)
+void ip_tnl_gre_ether_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 {
 	ether_setup(dev);
 	dev->max_mtu = 0;	/* ip_tnl_change_mtu() knows */
@@ -100,21 +100,21 @@ void gre_ether_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 
 static void gretap_setup(struct net_device *dev)
 {
-	gre_ether_setup(dev, &gretap_kind);
+	ip_tnl_gre_ether_setup(dev, &ip_tnl_gretap_kind);
 	dev->netdev_ops = &gretap_netdev_ops;
 }
 
-DEFINE_IP_TNL_PERNET(gretap_kind);
+DEFINE_IP_TNL_PERNET(ip_tnl_gretap_kind);
 
-struct ip_tnl_kind gretap_kind = {
+struct ip_tnl_kind ip_tnl_gretap_kind = {
 	.link_ops = {
 		.kind		= "gretap",
 		.maxtype	= IFLA_GRE_MAX,
-		.policy		= gre_policy,
+		.policy		= ip_tnl_gre_policy,
 		.setup		= gretap_setup,
-		.validate	= gre_ether_validate,
+		.validate	= ip_tnl_gre_ether_validate,
 	},
-	IP_TNL_PERNET(gretap_kind),
+	IP_TNL_PERNET(ip_tnl_gretap_kind),
 	.fallback_name	= "gretap0",
 	.protocol	= IPPROTO_GRE,
 	.fallback_protocol = IPPROTO_GRE,
@@ -122,11 +122,11 @@ struct ip_tnl_kind gretap_kind = {
 	.change_external = true,
 	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE,
-	.protocol_ok	= gre_protocol_ok,
-	.hlen		= gre_hlen,
-	.changed	= gre_changed,
-	.parse		= gre_parse,
-	.fill		= gre_fill,
+	.protocol_ok	= ip_tnl_gre_protocol_ok,
+	.hlen		= ip_tnl_gre_hlen,
+	.changed	= ip_tnl_gre_changed,
+	.parse		= ip_tnl_gre_parse,
+	.fill		= ip_tnl_gre_fill,
 };
 
 /**
@@ -152,7 +152,7 @@ struct net_device *gretap_fb_dev_create(struct net *net, const char *name, u8 na
 	LIST_HEAD(kill);
 	int err;
 
-	dev = rtnl_create_link(net, name, name_assign_type, &gretap_kind.link_ops, tb, NULL);
+	dev = rtnl_create_link(net, name, name_assign_type, &ip_tnl_gretap_kind.link_ops, tb, NULL);
 	if (IS_ERR(dev))
 		return dev;
 	eth_hw_addr_random(dev);

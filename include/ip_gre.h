@@ -10,24 +10,25 @@
 struct gre_header;
 
 /* ip_gre.c: what the kinds have in common on the wire */
-void gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f, __be16 proto,
-	      const void *inner, int inner_len);
-netdev_tx_t gre_xmit_drop(struct sk_buff *skb, struct net_device *dev);
+void ip_tnl_gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f,
+		     __be16 proto, const void *inner, int inner_len);
+netdev_tx_t ip_tnl_gre_xmit_drop(struct sk_buff *skb, struct net_device *dev);
 
 /* ip_gre_config.c: attributes, multicast membership */
-extern const struct nla_policy gre_policy[IFLA_GRE_MAX + 1];
-bool gre_protocol_ok(u8 protocol);
-int gre_hlen(const struct ip_tnl_params *p);
-int gre_parse(struct nlattr *data[], struct ip_tnl_params *p, struct netlink_ext_ack *extack);
-int gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p);
-int gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
-		       struct netlink_ext_ack *extack);
-int gre_open(struct net_device *dev);
-int gre_stop(struct net_device *dev);
-void gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
-		 const struct ip_tnl_params *p);
+extern const struct nla_policy ip_tnl_gre_policy[IFLA_GRE_MAX + 1];
+bool ip_tnl_gre_protocol_ok(u8 protocol);
+int ip_tnl_gre_hlen(const struct ip_tnl_params *p);
+int ip_tnl_gre_parse(struct nlattr *data[], struct ip_tnl_params *p,
+		     struct netlink_ext_ack *extack);
+int ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p);
+int ip_tnl_gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
+			      struct netlink_ext_ack *extack);
+int ip_tnl_gre_open(struct net_device *dev);
+int ip_tnl_gre_stop(struct net_device *dev);
+void ip_tnl_gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
+			const struct ip_tnl_params *p);
 
-/* What gre_fill() needs at most. */
+/* What ip_tnl_gre_fill() needs at most. */
 #define GRE_FILL_SIZE							\
 	(2 * (NLA_HDRLEN + NLA_ALIGN(2)) + 2 * (NLA_HDRLEN + 4) +	\
 	 NLA_HDRLEN + NLA_ALIGN(1))
@@ -48,16 +49,16 @@ void gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
 }
 
 /* ip_gre_l3.c: layer 3 payload */
-extern struct ip_tnl_kind gre_kind;
+extern struct ip_tnl_kind ip_tnl_gre_kind;
 
 /* ip_gre_tap.c: Ethernet payload */
-extern struct ip_tnl_kind gretap_kind;
-bool gre_ether_payload(struct sk_buff *skb, __be16 *payload);
-void gre_ether_setup(struct net_device *dev, struct ip_tnl_kind *kind);
+extern struct ip_tnl_kind ip_tnl_gretap_kind;
+bool ip_tnl_gre_ether_payload(struct sk_buff *skb, __be16 *payload);
+void ip_tnl_gre_ether_setup(struct net_device *dev, struct ip_tnl_kind *kind);
 
 /* ip_gre_erspan.c: mirrored Ethernet frames */
-extern struct ip_tnl_kind erspan_kind;
-int erspan_pull(struct sk_buff *skb, const struct gre_header *h, struct ip_tnl_packet *pkt);
-struct metadata_dst *erspan_metadata(struct sk_buff *skb, const struct gre_header *h);
+extern struct ip_tnl_kind ip_tnl_erspan_kind;
+int ip_tnl_erspan_pull(struct sk_buff *skb, const struct gre_header *h, struct ip_tnl_packet *pkt);
+struct metadata_dst *ip_tnl_erspan_metadata(struct sk_buff *skb, const struct gre_header *h);
 
 #endif /* _IPTNL_IP_GRE_H */
