@@ -26,8 +26,7 @@
 #include "ip_tnl.h"
 
 /* The packet says itself how it leaves. Return: whether it does. */
-static bool ip_tnl_flow_external(struct ip_tnl_flow *f, struct ip_tnl_entry *e,
-				 const struct sk_buff *skb)
+static bool ip_tnl_flow_external(struct ip_tnl_flow *f, const struct sk_buff *skb)
 {
 	struct ip_tunnel_info *info = skb_tunnel_info(skb);
 	const struct ip_tunnel_key *key;
@@ -76,7 +75,7 @@ bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struc
 	const struct ip_tnl_params *p = &e->p;
 
 	if (p->external)
-		return ip_tnl_flow_external(f, e, skb);
+		return ip_tnl_flow_external(f, skb);
 	*f = (struct ip_tnl_flow) {
 		.daddr		= p->remote,
 		.saddr		= p->local,

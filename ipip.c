@@ -122,8 +122,9 @@ static netdev_tx_t ipip_xmit(struct sk_buff *skb, struct net_device *dev)
 }
 
 /*
- * ndo_fill_forward_path: what the flow table writes as the outer header has to be
- * what we would have written, so the tunnel must be a plain one. Context: RCU.
+ * ndo_fill_forward_path: the flow table will write the outer header itself, and
+ * knows of nothing but addresses, so whatever has more to say stays out of it.
+ * Context: RCU.
  */
 static int ipip_fill_forward_path(struct net_device_path_ctx *ctx, struct net_device_path *path)
 {
