@@ -94,6 +94,11 @@ FRAMES = {
     "802.1ad, in it 102, IPv4, TOS 0xa0":
         (frame(vlan(200, type=0x8100) / vlan(102) / ip(tos=0xa0) / udp() /
                raw(40), type=0x88a8), 0, 5, True),
+    # Cut already when it came here: IP says that there was more.
+    "cut IPv4": (frame(ip(length=500) / udp() / raw(40)), 0, 0, True),
+    "cut IPv6": (frame(ip6(length=500) / udp() / raw(40)), 0, 0, True),
+    "cut by a byte": (frame(ip(length=69) / udp() / raw(40)), 0, 0, True),
+    "whole": (frame(ip(length=68) / udp() / raw(40)), 0, 0, True),
     "ARP": (frame(raw(46), type=0x0806), 0, 0, True),
     "like IPv4": (frame(ip(tos=0xe0) / raw(40), type=0x88b5), 0, 0, False),
     "59 bytes": (frame(raw(45), type=0x88b5), 0, 0, True),
@@ -138,7 +143,8 @@ for version, port in enumerate(E):
                    (got["df"], got["src"], got["dst"]))
             with differs("reads a TOS where there is none") \
                     if version and not known else differs("", ""):
-                look(name, version, sent, data, began, tag=tag, cos=cos)
+                look(name, version, sent, data, began, tag=tag, cos=cos,
+                     t=int(what.startswith("cut")))
 # Of 100 microseconds, and of this moment
 expect("the time stamps", [], [
     s for began, s, ended in stamps
