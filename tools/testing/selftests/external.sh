@@ -22,6 +22,11 @@ modprobe -a sch_ingress cls_matchall cls_flower cls_bpf act_tunnel_key act_gact 
 new_ns n0 n1 n2
 veth_pair n1 v1 192.0.2.1/24 n2 v2 192.0.2.2/24
 
+# Of every namespace: segments wait here that no offload has put together.
+queue=/proc/sys/net/core/netdev_max_backlog
+defer sh -c "echo $(cat $queue) >$queue"
+echo 20000 >$queue
+
 wire n0 "$(ns n0)" <<'END'
 import json
 import subprocess

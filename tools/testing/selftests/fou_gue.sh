@@ -24,6 +24,11 @@ new_ns n0
 new_ns -6 n1 n2
 veth_pair n1 v1 192.0.2.1/24 n2 v2 192.0.2.2/24
 
+# Of every namespace: segments wait here that no offload has put together.
+queue=/proc/sys/net/core/netdev_max_backlog
+defer sh -c "echo $(cat $queue) >$queue"
+echo 20000 >$queue
+
 # ------------------------------------------------ without the module, first
 
 for kind in ipip gre gretap; do

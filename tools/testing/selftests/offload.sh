@@ -16,6 +16,11 @@ modprobe -a 8021q mpls_router mpls_iptunnel
 new_ns n1 n2
 veth_pair n1 v1 192.0.2.1/24 n2 v2 192.0.2.2/24
 
+# Of every namespace: segments wait here that no offload has put together.
+queue=/proc/sys/net/core/netdev_max_backlog
+defer sh -c "echo $(cat $queue) >$queue"
+echo 20000 >$queue
+
 wire n1 "$TAG" <<'END'
 import sys
 from wire import *
