@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Normalisation: what may differ between two passes and means nothing. Each rule is in README.md."""
+
+import json
+import re
+import struct
+import zlib
+
+from layers import csum
+
+IGMP, ICMPV6_MLD = 2, (130, 131, 132, 143)
+BRIEF = 160                     # digits of a header or payload to show in full
+KNOWN_MAC = "02:00:00:00:00:"
+TEXT = (
+    (re.compile(r"^\d+: ", re.M), "N: "),                              # ifindex
+    (re.compile(r"\bexpires \d+sec\b"), "expires Nsec"),               # age of a route exception
+    (re.compile(r"\bqdisc (\w+) [0-9a-f]+:"), r"qdisc \1 N:"),         # qdisc handle
+)
+
+
+def lines_of(text):
+    """A program's output as lines, JSON in one line per object"""
+    if text.startswith("[") and text.rstrip().endswith("]"):
+        try:
+            return [json.dumps(scrub(item), sort_keys=False) for item in json.loads(text) if item]
+        except ValueError:
+            pass
+    for pattern, instead in TEXT:
+        text = pattern.sub(instead, text)
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def scrub(item):
+    """JSON of a device, a route ...: numbers of devices and times are dropped"""
+    if isinstance(item, dict):
+        return {key: scrub(value) for key, value in item.items()
+                if key not in ("ifindex", "expires", "handle", "installed", "last_used", "first_used")}
+    if isinstance(item, list):
+        return [scrub(value) for value in item]
+    return item
+
+
+class Macs:
+    """Random addresses of Ethernet devices, by the name of the device"""
+
+    def __init__(self):
+        self.names = {}
+
+    def learn(self, label, mac):
+        if mac and not mac.startswith(KNOWN_MAC) and mac != "00:00:00:00:00:00":
+            self.names[mac] = label
+
+    def scrub(self, text):
+        for mac, label in self.names.items():
+            text = text.replace(mac, f"<mac {label}>").replace(mac.replace(":", ""), f"<mac {label}>")
+            first = int(mac[:2], 16) ^ 2
+            digits = f"{first:02x}" + mac.replace(":", "")[2:6] + "fffe" + mac.replace(":", "")[6:]
+            text = text.replace(digits, f"<eui64 {label}>")
+            groups = [digits[i:i + 4].lstrip("0") or "0" for i in range(0, 16, 4)]
+            text = text.replace(":".join(groups), f"<eui64 {label}>")
+        return text
+
+
+def noise(packet):
+    """IGMP and MLD reports, whose time is random"""
+    if len(packet) >= 20 and packet[0] >> 4 == 4:
+        return packet[9] == IGMP
+    return len(packet) > 48 and packet[0] >> 4 == 6 and packet[6] == 0 and packet[40] == 58 and \
+        packet[48] in ICMPV6_MLD
+
+
+class Idents:
+    """Identifications of fragments are numbered in the order of their appearance, others dropped"""
+
+    def __init__(self):
+        self.seen = {}
+
+    def text(self, word, offset):
+        if not offset & 0x3fff:
+            return "----"
+        return f"-id{self.seen.setdefault(word, len(self.seen) + 1)}"
+
+
+def gre_length(data):
+    """-> length of a GRE header and the ethertype in it"""
+    word, kind = struct.unpack_from("!HH", data)
+    return 4 + 4 * (word >> 15 & 1) + 4 * (word >> 13 & 1) + 4 * (word >> 12 & 1), kind
+
+
+def packet_words(data, depth, idents):
+    """-> a packet as words of hex, one for each header; the first DEPTH IPv4 headers have been made here, so
+    their identification says nothing"""
+    if len(data) < 20 or data[0] >> 4 != 4 or depth == 0 or len(data) < (data[0] & 15) * 4:
+        return [data.hex()] if data else []
+    size = (data[0] & 15) * 4
+    head = data[:size]
+    ident, offset = struct.unpack_from("!HH", head, 4)
+    good = csum(head) == 0
+    check = "good" if good else head[10:12].hex()
+    words = [head[:4].hex() + idents.text(ident, offset) + head[6:10].hex() + check + head[12:].hex()]
+    rest, proto = data[size:], head[9]
+    if offset & 0x1fff:
+        return words + [rest.hex()]
+    if proto == 47 and len(rest) >= 4:
+        size, kind = gre_length(rest)
+        gre, rest = rest[:size], rest[size:]
+        words.append(gre.hex())
+        if kind == 0x22eb and len(rest) >= 12:
+            words.append(rest[:4].hex() + "-stamp--" + rest[8:12].hex())
+            return words + [rest[12:].hex()]
+        return words + (packet_words(rest, depth - 1, idents) if kind == 0x0800 else [rest.hex()])
+    if proto == 4:
+        return words + packet_words(rest, depth - 1, idents)
+    if proto == 17 and len(rest) >= 8:
+        return words + [rest[:8].hex(), rest[8:].hex()]
+    return words + [rest.hex()]
+
+
+def brief(word):
+    """The beginning of a long word, with its length and a checksum of the rest"""
+    if len(word) <= BRIEF + 24:
+        return word
+    return f"{word[:BRIEF]}..{len(word) // 2 - BRIEF // 2}:{zlib.crc32(word[BRIEF:].encode()):08x}"
+
+
+def packet_line(text, link, data, depth, idents):
+    """One line for one packet"""
+    words = ([link.hex()] if link else []) + packet_words(data, depth, idents)
+    return " ".join([text + ":"] + [brief(word) for word in words])

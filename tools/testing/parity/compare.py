@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two records of the same scenarios: what differs, and whether that is expected."""
+
+import difflib
+import fnmatch
+import re
+import struct
+import subprocess
+from dataclasses import dataclass
+
+from scenario import KERNELS
+
+# Ours may give a reason in words where the kernel's own modules give none; never the other way round.
+ALLOWED_MORE = "gave a reason"
+
+
+class Bad(Exception):
+    """expected-differences cannot be read"""
+
+
+@dataclass
+class Expected:
+    """One line of expected-differences"""
+    where: str
+    glob: str
+    kernels: tuple
+    pattern: re.Pattern
+    reason: str
+    used: bool = False
+
+
+def read_expected(path):
+    """SCENARIO | KERNELS | LINES | REASON"""
+    found = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            where = f"expected-differences:{number}"
+            if not line.strip() or line.startswith("#"):
+                continue
+            parts = [part.strip() for part in line.split(" | ")]
+            if len(parts) != 4 or not all(parts):
+                raise Bad(f"{where}: want 'scenario | kernels | lines | reason'")
+            kernels = tuple(parts[1].split())
+            if not set(kernels) <= set(KERNELS):
+                raise Bad(f"{where}: no such kernel")
+            pattern = "" if parts[2] == "*" else parts[2]
+            found.append(Expected(where, parts[0], kernels, re.compile(pattern), parts[3]))
+    return found
+
+
+def step_difference(one, two):
+    """-> [(sign, line)], all lines of both with "-", "+" or " "; empty if they are the same"""
+    lines = [(line[0], line[2:]) for line in difflib.ndiff(one, two) if line[0] != "?"]
+    lines = [(" " if sign == "+" and line == ALLOWED_MORE else sign, line) for sign, line in lines]
+    return lines if any(sign != " " for sign, _ in lines) else []
+
+
+def differences(one, two):
+    """-> [(step, [(sign, line)])] of one scenario"""
+    found = []
+    for left, right in zip(one["steps"], two["steps"]):
+        lines = step_difference(left["lines"], right["lines"])
+        if lines:
+            found.append((left, right, lines))
+    if len(one["steps"]) != len(two["steps"]):
+        found.append(({"text": "(all)", "where": ""}, {}, [("-", f"{len(one['steps'])} steps"),
+                                                            ("+", f"{len(two['steps'])} steps")]))
+    return found
+
+
+def explain(name, kernel, found, expected):
+    """-> is each differing line of the scenario the business of some expected line? These are marked used."""
+    candidates = [e for e in expected if kernel in e.kernels and fnmatch.fnmatch(name, e.glob)]
+    explained, used = True, []
+    for _, _, lines in found:
+        for sign, line in lines:
+            if sign == " ":
+                continue
+            matching = [e for e in candidates if e.pattern.search(sign + " " + line)]
+            used += matching
+            explained = explained and bool(matching)
+    for e in used:
+        e.used = True
+    return explained
+
+
+def decode(line):
+    """-> what tcpdump makes of a line with a packet, or nothing"""
+    match = re.search(r"(sends|gets)[^:]*: (.*)", line)
+    if not match:
+        return []
+    text = match[2].replace("good", "0000").replace("-stamp--", "00000000").replace("----", "0000")
+    text = re.sub(r"\.\.[0-9:a-f]+$", "", re.sub(r"-id(\d)", r"000\1", text)).replace(" ", "")
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return []
+    raw = data and data[0] >> 4 in (4, 6) and not line.split(":")[1].strip().startswith("02")
+    pcap = struct.pack("=IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 101 if raw else 1) + \
+        struct.pack("=IIII", 0, 0, len(data), len(data)) + data
+    done = subprocess.run(["tcpdump", "-nn", "-t", "-v", "-r", "-"], input=pcap, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=False)
+    return [" ".join(done.stdout.decode(errors="replace").split())]
+
+
+def show(kernel, one, found, note):
+    """A difference for people"""
+    print(f"\n{kernel}: {one['name']}: {one['about']}{note}")
+    for left, right, lines in found:
+        print(f"  {left['where']}: {left['text']}")
+        for sign, line in lines:
+            print(f"    {sign} {line}")
+            if sign != " ":
+                for text in decode(line):
+                    print(f"    {sign}     ({text})")
+        for side, step in (("in-tree", left), ("ours", right)):
+            if step.get("words"):
+                print(f"      {side} said: {step['words']}")
+
+
+def compare(kernel, left, right, expected):
+    """Print what is to be seen to -> exit status"""
+    identical = explained = bad = 0
+    others = {one["name"]: one for one in right}
+    for one in left:
+        two = others[one["name"]]
+        if one["problem"]:
+            bad += 1
+            print(f"\n{kernel}: {one['name']}: the scenario is wrong: {one['problem']}")
+            continue
+        found = differences(one, two)
+        if not found and two["problem"]:
+            found = [({"text": "(all)", "where": ""}, {}, [("+", two["problem"])])]
+        if not found:
+            identical += 1
+        elif explain(one["name"], kernel, found, expected):
+            explained += 1
+        else:
+            bad += 1
+            show(kernel, one, found, "")
+    return identical, explained, bad
+
+
+def stale(kernel, expected):
+    """-> lines that did not occur on a kernel that they name"""
+    return [e for e in expected if kernel in e.kernels and not e.used]
