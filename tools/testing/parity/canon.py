@@ -34,7 +34,8 @@ def scrub(item):
     """JSON of a device, a route ...: numbers of devices and times are dropped"""
     if isinstance(item, dict):
         return {key: scrub(value) for key, value in item.items()
-                if key not in ("ifindex", "expires", "handle", "installed", "last_used", "first_used")}
+                if key not in ("ifindex", "expires", "handle", "installed", "last_used", "first_used")
+                and not key.endswith("_timer")}
     if isinstance(item, list):
         return [scrub(value) for value in item]
     return item
@@ -87,31 +88,42 @@ def gre_length(data):
     return 4 + 4 * (word >> 15 & 1) + 4 * (word >> 13 & 1) + 4 * (word >> 12 & 1), kind
 
 
+def gre_words(data, depth, idents):
+    """-> the words of a GRE packet"""
+    size, kind = gre_length(data)
+    words, rest = [data[:size].hex()], data[size:]
+    if kind == 0x22eb and len(rest) >= 12:
+        words.append(rest[:4].hex() + "-stamp--" + rest[8:12].hex())
+        rest = rest[12:]
+    elif kind == 0x88be and size == 8 and len(rest) >= 8:
+        words.append(rest[:8].hex())
+        rest = rest[8:]
+    if kind in (0x6558, 0x88be, 0x22eb) and rest[12:14] == b"\x08\x00":
+        words.append(rest[:14].hex())
+        rest, kind = rest[14:], 0x0800
+    return words + (packet_words(rest, depth, idents) if kind == 0x0800 else [rest.hex()])
+
+
 def packet_words(data, depth, idents):
     """-> a packet as words of hex, one for each header; the first DEPTH IPv4 headers have been made here, so
     their identification says nothing"""
-    if len(data) < 20 or data[0] >> 4 != 4 or depth == 0 or len(data) < (data[0] & 15) * 4:
+    if len(data) < 20 or data[0] >> 4 != 4 or depth <= 0 or len(data) < (data[0] & 15) * 4:
         return [data.hex()] if data else []
     size = (data[0] & 15) * 4
     head = data[:size]
     ident, offset = struct.unpack_from("!HH", head, 4)
-    good = csum(head) == 0
-    check = "good" if good else head[10:12].hex()
+    check = "good" if csum(head) == 0 else head[10:12].hex()
     words = [head[:4].hex() + idents.text(ident, offset) + head[6:10].hex() + check + head[12:].hex()]
     rest, proto = data[size:], head[9]
+    if not rest:
+        return words
     if offset & 0x1fff:
         return words + [rest.hex()]
     if proto == 47 and len(rest) >= 4:
-        size, kind = gre_length(rest)
-        gre, rest = rest[:size], rest[size:]
-        words.append(gre.hex())
-        if kind == 0x22eb and len(rest) >= 12:
-            words.append(rest[:4].hex() + "-stamp--" + rest[8:12].hex())
-            return words + [rest[12:].hex()]
-        return words + (packet_words(rest, depth - 1, idents) if kind == 0x0800 else [rest.hex()])
+        return words + gre_words(rest, depth - 1, idents)
     if proto == 4:
         return words + packet_words(rest, depth - 1, idents)
-    if proto == 17 and len(rest) >= 8:
+    if proto == 17 and len(rest) > 8:
         return words + [rest[:8].hex(), rest[8:].hex()]
     return words + [rest.hex()]
 
@@ -125,5 +137,6 @@ def brief(word):
 
 def packet_line(text, link, data, depth, idents):
     """One line for one packet"""
-    words = ([link.hex()] if link else []) + packet_words(data, depth, idents)
+    # The link header of a gre device is the outer IP header.
+    words = packet_words(link, 1, idents) + packet_words(data, depth, idents)
     return " ".join([text + ":"] + [brief(word) for word in words])

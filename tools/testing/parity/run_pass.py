@@ -167,8 +167,9 @@ class Runner:
 
     # -------------------------------------------------------------- packets
 
-    def watch(self, action):
-        """Do it -> lines: what came out of wires and devices, which counters moved"""
+    def watch(self, action, said=0):
+        """Do it -> lines: what came out of wires and devices, which counters moved. What the stack has SAID itself
+        has one more IPv4 header that was made here than what a scenario has put in."""
         self.world.collect()
         before = self.world.counts()
         lines = action() or []
@@ -176,7 +177,7 @@ class Runner:
         for text, link, data in self.world.collect():
             if canon.noise(data):
                 continue
-            depth = self.depth if " sends" in text else self.depth if self.cabled else 0
+            depth = self.depth + said if " sends" in text or self.cabled else self.depth + said - 1
             lines.append(canon.packet_line(text, link, data, depth, idents))
         return lines + self.world.counted(before)
 
@@ -252,7 +253,7 @@ class Runner:
                     lines.append("send: " + nl.errno_name(error.errno))
             return lines
         with sock:
-            return self.watch(action), True
+            return self.watch(action, said=1), True
 
     # ------------------------------------------------------------------ all
 
