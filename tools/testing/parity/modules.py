@@ -16,7 +16,7 @@ SETS = {"in-tree": IN_TREE, "ours": OURS}
 ALL = ["ipip", "ip_gre", "ip_tunnel_core", "ip_tunnel", "gre", "tunnel4"]
 # What scenarios need besides. It is there before the first scenario, so that nothing is loaded in its middle.
 HELPERS = ("tun veth dummy vrf bridge 8021q bonding fou mpls_router mpls_iptunnel sch_ingress cls_flower cls_matchall "
-           "act_tunnel_key act_mirred act_gact").split()
+           "act_tunnel_key act_mirred act_gact act_skbedit cls_fw").split()
 
 
 def run(*words):
