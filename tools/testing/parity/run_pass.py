@@ -128,6 +128,11 @@ class Runner:
         self.world.add_ns(step.rest)
         return [], True
 
+    def do_end(self, step):
+        """A namespace goes, with all that is in it"""
+        self.world.end_ns(step.rest)
+        return [], True
+
     def do_wire(self, step):
         name, kind, *addresses = step.rest.split()
         self.world.add_wire(step.ns, name, kind, *addresses)

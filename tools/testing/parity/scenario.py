@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
-VERBS = ("ip tc bridge ethtool sysctl sh show ioctl nl rx tx say wire ns cable ipv6 ids wait on").split()
+VERBS = ("ip tc bridge ethtool sysctl sh show ioctl nl rx tx say wire ns end cable ipv6 ids wait on").split()
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 KERNELS = ("6.1", "6.12", "7.2")
 

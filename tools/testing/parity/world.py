@@ -224,6 +224,12 @@ class World:
     def add_ns(self, name):
         self.namespaces[name] = Ns(name)
 
+    def end_ns(self, name):
+        """The kernel takes it apart some time later"""
+        for wire in [wire for wire in self.wires.values() if wire.ns.name == name]:
+            self.wires.pop(wire.name).close()
+        self.namespaces.pop(name).close()
+
     def add_wire(self, ns, name, kind, *addresses):
         if kind == "tun":
             with self.namespaces[ns].enter:
