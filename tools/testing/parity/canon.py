@@ -11,6 +11,7 @@ from layers import csum
 IGMP, ICMPV6_MLD = 2, (130, 131, 132, 143)
 BRIEF = 160                     # digits of a header or payload to show in full
 KNOWN_MAC = "02:00:00:00:00:"
+NUMBERS = ("ifindex", "expires", "handle", "installed", "last_used", "first_used")
 TEXT = (
     (re.compile(r"^\d+: ", re.M), "N: "),                              # ifindex
     (re.compile(r"\bexpires \d+sec\b"), "expires Nsec"),               # age of a route exception
@@ -19,10 +20,10 @@ TEXT = (
 
 
 def lines_of(text):
-    """A program's output as lines, JSON in one line per object"""
-    if text.startswith("[") and text.rstrip().endswith("]"):
+    """A program's output as lines, of JSON one for each value"""
+    if text.startswith(("[", "{")):
         try:
-            return [json.dumps(scrub(item), sort_keys=False) for item in json.loads(text) if item]
+            return [line for item in documents(text) for line in leaves(item, name_of(item))]
         except ValueError:
             pass
     for pattern, instead in TEXT:
@@ -30,15 +31,38 @@ def lines_of(text):
     return [line.rstrip() for line in text.splitlines()]
 
 
-def scrub(item):
-    """JSON of a device, a route ...: numbers of devices and times are dropped"""
+def documents(text):
+    """-> what one or several JSON arrays hold"""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        found += value if isinstance(value, list) else [value]
+        while at < len(text) and text[at].isspace():
+            at += 1
+    return [item for item in found if item]
+
+
+def name_of(item):
+    """What to call a device, a route, an address ... by"""
     if isinstance(item, dict):
-        return {key: scrub(value) for key, value in item.items()
-                if key not in ("ifindex", "expires", "handle", "installed", "last_used", "first_used")
-                and not key.endswith("_timer")}
-    if isinstance(item, list):
-        return [scrub(value) for value in item]
-    return item
+        return next((str(item[key]) for key in ("ifname", "dst", "local", "mac") if key in item), "-")
+    return "-"
+
+
+def leaves(item, path):
+    """One line for each value; numbers of devices and times are left out"""
+    if isinstance(item, dict):
+        for key, value in item.items():
+            if key not in NUMBERS and not key.endswith("_timer"):
+                # "linkinfo.info_data" says no more than its contents do.
+                yield from leaves(value, path if key in ("linkinfo", "info_data") else f"{path} {key}")
+    elif isinstance(item, list) and any(isinstance(value, (dict, list)) for value in item):
+        for number, value in enumerate(item):
+            yield from leaves(value, f"{path} {number}")
+    elif isinstance(item, list):
+        yield f"{path}={','.join(map(str, item))}"
+    else:
+        yield f"{path}={json.dumps(item)}"
 
 
 class Macs:

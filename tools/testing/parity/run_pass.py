@@ -31,6 +31,7 @@ import nl                       # noqa: E402  (selftests, by way of layers)
 import tunctl                   # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ETH_P_802_2 = 4
 TIMEOUT = 30                    # seconds for one program
 
 
@@ -217,7 +218,7 @@ class Runner:
         options, rest = self.options(rest, "to", "proto", "as")
         packet, times = pkt.parse(rest)
         whole = isinstance(packet, pkt.eth) or options.get("as") == "raw"
-        proto = int(options.get("proto", "0"), 0) or (packet.ethertype if not whole else 0x0800) or 0x0800
+        proto = int(options.get("proto", "0"), 0) or ethertype(packet)
         to = ()
         if "to" in options:
             to = (0, 0, ipaddress.ip_address(options["to"]).packed)
@@ -291,6 +292,14 @@ class Runner:
         if not any(set(step["lines"]) - {"exit 0", "ok", "sent"} for step in steps):
             problem = problem or f"{self.scenario.where}: observes nothing"
         return {"name": self.scenario.name, "about": self.scenario.about, "problem": problem, "steps": steps}
+
+
+def ethertype(packet):
+    """As the stack would say it"""
+    if not isinstance(packet, pkt.eth):
+        return packet.ethertype or 0x0800
+    kind = int.from_bytes(packet.bytes()[12:14], "big")
+    return kind if kind >= 0x600 else ETH_P_802_2
 
 
 def captured_output(action, *words):
