@@ -12,6 +12,7 @@ from scenario import KERNELS
 
 # Ours may give a reason in words where the kernel's own modules give none; never the other way round.
 ALLOWED_MORE = "gave a reason"
+MOST = 40                       # lines of one step to show
 
 
 class Bad(Exception):
@@ -103,12 +104,19 @@ def decode(line):
     return [" ".join(done.stdout.decode(errors="replace").split())]
 
 
-def show(kernel, one, found, note):
+def shortened(lines):
+    """What differs, with one line before and after; not all of it if it is much"""
+    near = {at + step for at, (sign, _) in enumerate(lines) if sign != " " for step in (-1, 0, 1)}
+    kept = [pair for at, pair in enumerate(lines) if at in near]
+    return kept[:MOST] + ([(" ", f"... and {len(kept) - MOST} more lines")] if len(kept) > MOST else [])
+
+
+def show(kernel, one, found):
     """A difference for people"""
-    print(f"\n{kernel}: {one['name']}: {one['about']}{note}")
+    print(f"\n{kernel}: {one['name']}: {one['about']}")
     for left, right, lines in found:
         print(f"  {left['where']}: {left['text']}")
-        for sign, line in lines:
+        for sign, line in shortened(lines):
             print(f"    {sign} {line}")
             if sign != " ":
                 for text in decode(line):
@@ -137,7 +145,7 @@ def compare(kernel, left, right, expected):
             explained += 1
         else:
             bad += 1
-            show(kernel, one, found, "")
+            show(kernel, one, found)
     return identical, explained, bad
 
 
