@@ -25,7 +25,7 @@ tunnels() { # options of both
 	local n own
 	for n in r f; do
 		own=$([ $n = r ] && echo 1 || echo 2)
-		in_ns $n ip link add tun type ipip "$@" local 192.0.2.$own \
+		in_ns $n ip link add tun type ipip "$@" local "192.0.2.$own" \
 			remote 192.0.2.$((3 - own))
 		in_ns $n ip link set tun up
 	done
