@@ -307,17 +307,10 @@ static int erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 }
 
 static const struct net_device_ops erspan_netdev_ops = {
-	.ndo_init		= ip_tnl_init,
-	.ndo_uninit		= ip_tnl_uninit,
-	.ndo_open		= ip_tnl_gre_open,
-	.ndo_stop		= ip_tnl_gre_stop,
+	GRE_NETDEV_OPS,
 	.ndo_start_xmit		= erspan_xmit,
 	.ndo_set_mac_address	= eth_mac_addr,
 	.ndo_validate_addr	= eth_validate_addr,
-	.ndo_change_mtu		= ip_tnl_change_mtu,
-	.ndo_get_stats64	= dev_get_tstats64,
-	.ndo_get_iflink		= ip_tnl_get_iflink,
-	.ndo_fill_metadata_dst	= ip_tnl_fill_metadata_dst,
 };
 
 static void erspan_setup(struct net_device *dev)
@@ -334,21 +327,14 @@ DEFINE_IP_TNL_PERNET(ip_tnl_erspan_kind);
 struct ip_tnl_kind ip_tnl_erspan_kind = {
 	.link_ops = {
 		.kind		= "erspan",
-		.maxtype	= IFLA_GRE_MAX,
-		.policy		= ip_tnl_gre_policy,
+		GRE_LINK_OPS,
 		.setup		= erspan_setup,
 		.validate	= erspan_validate,
 	},
-	IP_TNL_PERNET(ip_tnl_erspan_kind),
+	GRE_KIND(ip_tnl_erspan_kind),
 	.fallback_name	= "erspan0",
-	.protocol	= IPPROTO_GRE,
-	.fallback_protocol = IPPROTO_GRE,
-	.options	= GRE_OPTIONS,
-	.change_external = true,
-	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE + NLA_HDRLEN + NLA_ALIGN(1) + NLA_HDRLEN + NLA_ALIGN(4) +
 			  NLA_HDRLEN + NLA_ALIGN(2),
-	.protocol_ok	= ip_tnl_gre_protocol_ok,
 	.hlen		= erspan_hlen,
 	.changed	= ip_tnl_gre_changed,
 	.parse		= erspan_parse,

@@ -190,17 +190,9 @@ static void gre_l3_changed(struct net_device *dev, const struct ip_tnl_params *o
 }
 
 static const struct net_device_ops gre_netdev_ops = {
-	.ndo_init		= ip_tnl_init,
-	.ndo_uninit		= ip_tnl_uninit,
-	.ndo_open		= ip_tnl_gre_open,
-	.ndo_stop		= ip_tnl_gre_stop,
+	GRE_NETDEV_OPS,
 	.ndo_start_xmit		= gre_xmit,
-	.ndo_fix_features	= ip_tnl_fix_features,
 	.ndo_siocdevprivate	= ip_tnl_siocdevprivate,
-	.ndo_change_mtu		= ip_tnl_change_mtu,
-	.ndo_get_stats64	= dev_get_tstats64,
-	.ndo_get_iflink		= ip_tnl_get_iflink,
-	.ndo_fill_metadata_dst	= ip_tnl_fill_metadata_dst,
 };
 
 static void gre_setup(struct net_device *dev)
@@ -217,19 +209,12 @@ DEFINE_IP_TNL_PERNET(ip_tnl_gre_kind);
 struct ip_tnl_kind ip_tnl_gre_kind = {
 	.link_ops = {
 		.kind		= "gre",
-		.maxtype	= IFLA_GRE_MAX,
-		.policy		= ip_tnl_gre_policy,
+		GRE_LINK_OPS,
 		.setup		= gre_setup,
 	},
-	IP_TNL_PERNET(ip_tnl_gre_kind),
+	GRE_KIND(ip_tnl_gre_kind),
 	.fallback_name	= "gre0",
-	.protocol	= IPPROTO_GRE,
-	.fallback_protocol = IPPROTO_GRE,
-	.options	= GRE_OPTIONS,
-	.change_external = true,
-	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE,
-	.protocol_ok	= ip_tnl_gre_protocol_ok,
 	.hlen		= ip_tnl_gre_hlen,
 	.prepare	= gre_prepare,
 	.changed	= gre_l3_changed,

@@ -70,18 +70,10 @@ static netdev_tx_t gretap_xmit(struct sk_buff *skb, struct net_device *dev)
 }
 
 static const struct net_device_ops gretap_netdev_ops = {
-	.ndo_init		= ip_tnl_init,
-	.ndo_uninit		= ip_tnl_uninit,
-	.ndo_open		= ip_tnl_gre_open,
-	.ndo_stop		= ip_tnl_gre_stop,
+	GRE_NETDEV_OPS,
 	.ndo_start_xmit		= gretap_xmit,
-	.ndo_fix_features	= ip_tnl_fix_features,
 	.ndo_set_mac_address	= eth_mac_addr,
 	.ndo_validate_addr	= eth_validate_addr,
-	.ndo_change_mtu		= ip_tnl_change_mtu,
-	.ndo_get_stats64	= dev_get_tstats64,
-	.ndo_get_iflink		= ip_tnl_get_iflink,
-	.ndo_fill_metadata_dst	= ip_tnl_fill_metadata_dst,
 };
 
 /**
@@ -109,20 +101,13 @@ DEFINE_IP_TNL_PERNET(ip_tnl_gretap_kind);
 struct ip_tnl_kind ip_tnl_gretap_kind = {
 	.link_ops = {
 		.kind		= "gretap",
-		.maxtype	= IFLA_GRE_MAX,
-		.policy		= ip_tnl_gre_policy,
+		GRE_LINK_OPS,
 		.setup		= gretap_setup,
 		.validate	= ip_tnl_gre_ether_validate,
 	},
-	IP_TNL_PERNET(ip_tnl_gretap_kind),
+	GRE_KIND(ip_tnl_gretap_kind),
 	.fallback_name	= "gretap0",
-	.protocol	= IPPROTO_GRE,
-	.fallback_protocol = IPPROTO_GRE,
-	.options	= GRE_OPTIONS,
-	.change_external = true,
-	.attrs		= GRE_ATTRS,
 	.fill_size	= GRE_FILL_SIZE,
-	.protocol_ok	= ip_tnl_gre_protocol_ok,
 	.hlen		= ip_tnl_gre_hlen,
 	.changed	= ip_tnl_gre_changed,
 	.parse		= ip_tnl_gre_parse,

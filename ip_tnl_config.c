@@ -162,16 +162,21 @@ static int ip_tnl_check_external(struct ip_tnl_net *tn, struct netlink_ext_ack *
 	return -EEXIST;
 }
 
-/* Makes @e what packets and writers see of @t. Context: RTNL. */
-static int ip_tnl_publish(struct ip_tnl_net *tn, struct ip_tnl *t, struct ip_tnl_entry *e)
+/* Makes @p what packets and writers see of @t. Context: RTNL. Return: 0 or an errno. */
+static int ip_tnl_publish(struct ip_tnl_net *tn, struct ip_tnl *t, const struct ip_tnl_params *p)
 {
 	struct ip_tnl_entry *old = ip_tnl_entry_rtnl(t);
+	struct ip_tnl_entry *e = ip_tnl_entry_alloc(t, p);
 	int err;
 
+	if (!e)
+		return -ENOMEM;
 	/* New before old: no packet finds the tunnel missing. */
 	err = ip_tnl_table_insert(tn, e);
-	if (err)
+	if (err) {
+		ip_tnl_entry_free(e);
 		return err;
+	}
 	rcu_assign_pointer(t->entry, e);
 	if (old)
 		ip_tnl_table_remove(tn, old);
@@ -200,7 +205,6 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
 	bool fallback = rtnl_dereference(tn->fallback) == dev;
 	struct ip_tnl *t = netdev_priv(dev);
-	struct ip_tnl_entry *e;
 	int bound_mtu, err;
 
 	err = p->external ? ip_tnl_check_external(tn, extack) :
@@ -220,15 +224,10 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	 */
 	if (!fallback)
 		dev->mtu = mtu;
-	e = ip_tnl_entry_alloc(t, p);
-	if (!e)
-		return -ENOMEM;
 	/* In the table before it is registered; down, so no packet finds it yet. */
-	err = ip_tnl_publish(tn, t, e);
-	if (err) {
-		ip_tnl_entry_free(e);
+	err = ip_tnl_publish(tn, t, p);
+	if (err)
 		return err;
-	}
 	err = register_netdevice(dev);
 	if (err) {
 		ip_tnl_uninit(dev);
@@ -287,7 +286,6 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 	struct ip_tnl *t = netdev_priv(dev);
 	struct ip_tnl_net *tn = ip_tnl_net(t->tunnel.net, ip_tnl_kind(dev));
 	struct ip_tnl_params old = ip_tnl_entry_rtnl(t)->p;
-	struct ip_tnl_entry *e;
 	int err;
 
 	if (dev->type != ARPHRD_ETHER && !ip_tnl_same_class(old.remote, p->remote)) {
@@ -298,14 +296,9 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 	if (err)
 		return err;
 
-	e = ip_tnl_entry_alloc(t, p);
-	if (!e)
-		return -ENOMEM;
-	err = ip_tnl_publish(tn, t, e);
-	if (err) {
-		ip_tnl_entry_free(e);
+	err = ip_tnl_publish(tn, t, p);
+	if (err)
 		return err;
-	}
 	ip_tnl_mirror(dev, p);
 	ip_tnl_rebind(dev, &old, p, set_mtu);
 	netdev_state_change(dev);

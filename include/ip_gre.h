@@ -33,20 +33,45 @@ void ip_tnl_gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
 	(2 * (NLA_HDRLEN + NLA_ALIGN(2)) + 2 * (NLA_HDRLEN + 4) +	\
 	 NLA_HDRLEN + NLA_ALIGN(1))
 
-#define GRE_ATTRS {						\
-	.link		= IFLA_GRE_LINK,			\
-	.local		= IFLA_GRE_LOCAL,			\
-	.remote		= IFLA_GRE_REMOTE,			\
-	.ttl		= IFLA_GRE_TTL,				\
-	.tos		= IFLA_GRE_TOS,				\
-	.pmtudisc	= IFLA_GRE_PMTUDISC,			\
-	.fwmark		= IFLA_GRE_FWMARK,			\
-	.encap_type	= IFLA_GRE_ENCAP_TYPE,			\
-	.encap_flags	= IFLA_GRE_ENCAP_FLAGS,			\
-	.encap_sport	= IFLA_GRE_ENCAP_SPORT,			\
-	.encap_dport	= IFLA_GRE_ENCAP_DPORT,			\
-	.collect_md	= IFLA_GRE_COLLECT_METADATA,		\
-}
+/* The part of a &struct ip_tnl_kind that is the same for all. */
+#define GRE_KIND(_kind)							\
+	IP_TNL_PERNET(_kind),						\
+	.protocol	= IPPROTO_GRE,					\
+	.fallback_protocol = IPPROTO_GRE,				\
+	.options	= GRE_OPTIONS,					\
+	.change_external = true,					\
+	.protocol_ok	= ip_tnl_gre_protocol_ok,			\
+	.attrs = {							\
+		.link		= IFLA_GRE_LINK,			\
+		.local		= IFLA_GRE_LOCAL,			\
+		.remote		= IFLA_GRE_REMOTE,			\
+		.ttl		= IFLA_GRE_TTL,				\
+		.tos		= IFLA_GRE_TOS,				\
+		.pmtudisc	= IFLA_GRE_PMTUDISC,			\
+		.fwmark		= IFLA_GRE_FWMARK,			\
+		.encap_type	= IFLA_GRE_ENCAP_TYPE,			\
+		.encap_flags	= IFLA_GRE_ENCAP_FLAGS,			\
+		.encap_sport	= IFLA_GRE_ENCAP_SPORT,			\
+		.encap_dport	= IFLA_GRE_ENCAP_DPORT,			\
+		.collect_md	= IFLA_GRE_COLLECT_METADATA,		\
+	}
+
+/* And of its link_ops. */
+#define GRE_LINK_OPS							\
+	.maxtype	= IFLA_GRE_MAX,					\
+	.policy		= ip_tnl_gre_policy
+
+/* And of the operations of its devices. */
+#define GRE_NETDEV_OPS							\
+	.ndo_init		= ip_tnl_init,				\
+	.ndo_uninit		= ip_tnl_uninit,			\
+	.ndo_open		= ip_tnl_gre_open,			\
+	.ndo_stop		= ip_tnl_gre_stop,			\
+	.ndo_fix_features	= ip_tnl_fix_features,			\
+	.ndo_change_mtu		= ip_tnl_change_mtu,			\
+	.ndo_get_stats64	= dev_get_tstats64,			\
+	.ndo_get_iflink		= ip_tnl_get_iflink,			\
+	.ndo_fill_metadata_dst	= ip_tnl_fill_metadata_dst
 
 /* ip_gre_l3.c: layer 3 payload */
 extern struct ip_tnl_kind ip_tnl_gre_kind;
