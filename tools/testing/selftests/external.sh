@@ -451,6 +451,7 @@ wire n1 "$TAG" <<'END'
 import sys
 from wire import *
 from bulk import *
+from ether import netlink
 
 ENDS = n1, n2 = [Ns(f"{sys.argv[1]}-{n}") for n in ("n1", "n2")]
 bulk = Bulk(n1, n2)
@@ -460,6 +461,7 @@ SIZES = [(n1, "tun", "tx", True), (n1, "v1", "tx", True),
 # The segments' checksum is what the packet says, not what the device says.
 R1, R4 = "takes the checksum's choice of the device", \
     "refuses a checksum without icsum"
+FLAGS = {"": [], "icsum": ["IFLAGS=0x8000"], "ocsum": ["OFLAGS=0x8000"]}
 for kind, device, route, wrong in (
         ("ipip", "", "", ""), ("gre", "", "", ""), ("gre", "", "key", ""),
         ("gre", "", "csum", R4), ("gre", "", "csum key", R4),
@@ -470,9 +472,11 @@ for kind, device, route, wrong in (
     for n, ns in enumerate(ENDS):
         own, peer = n + 1, 2 - n
         mac = f"address {MAC[n]} " * (kind == "gretap")
+        # Flags of an external device, "ip" would not send.
+        netlink("new", "tun", kind, "COLLECT_METADATA=", *FLAGS[device],
+                ns=ns.name)
         # Room for every option: nothing else makes some.
-        ns.ip(f"link add tun mtu 1400 {mac}type {kind} external {device}",
-              "link set tun up", f"addr add 198.51.100.{own}/32 dev tun",
+        ns.ip(f"link set tun {mac}mtu 1400 up", f"addr add 198.51.100.{own}/32 dev tun",
               f"route add 198.51.100.{peer} encap ip id 5 dst 192.0.2.{peer} "
               f"src 192.0.2.{own} {route} dev tun rto_min 10s")
         if kind == "gretap":
