@@ -458,6 +458,15 @@ bulk = Bulk(n1, n2)
 SIZES = [(n1, "tun", "tx", True), (n1, "v1", "tx", True),
          (n2, "tun", "rx", True)]
 
+SEGMENTS = [(n1, "tun", "tx", True), (n1, "v1", "tx", False),
+            (n2, "tun", "rx", False)]
+
+
+def ethtool(state):
+    n1.run("ethtool", "-K", "v1", *f"tx {state} sg {state} tso {state} "
+           f"gso {state}".split())
+
+
 # The segments' checksum is what the packet says, not what the device says.
 R1, R4 = "takes the checksum's choice of the device", \
     "refuses a checksum without icsum"
@@ -485,6 +494,9 @@ for kind, device, route, wrong in (
             else differs("", ""):
         expect(f"{name}: echoes", 3, n1.echo("198.51.100.2", 3))
         bulk.transfer(name, "198.51.100.2", SIZES)
+        ethtool("off")
+        bulk.transfer(f"{name}, no offloads below", "198.51.100.2", SEGMENTS)
+        ethtool("on")
     for ns in ENDS:
         ns.ip("link del tun")
 END
