@@ -198,6 +198,15 @@ static int gre_mpls_labels(const struct sk_buff *skb)
 	return len > 0 && !(len % MPLS_HLEN) ? len : -EINVAL;
 }
 
+/* Inner headers point behind the labels. The transport header may be lost by now. */
+static void gre_skip_labels(struct sk_buff *skb, int labels)
+{
+	skb_set_inner_mac_header(skb, labels);
+	skb_set_inner_network_header(skb, labels);
+	if (skb->ip_summed == CHECKSUM_PARTIAL)
+		skb_set_inner_transport_header(skb, skb_checksum_start_offset(skb));
+}
+
 /**
  * ip_tnl_gre_send() - the way of a packet from a kind's ndo_start_xmit on
  * @skb: payload at skb->data; consumed
@@ -232,10 +241,8 @@ void ip_tnl_gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_
 	if (f->options & GRE_SEQ)
 		seq = atomic_fetch_inc(&t->o_seqno);
 	skb_set_inner_protocol(skb, inner_proto);
-	if (mpls) {
-		skb_set_inner_mac_header(skb, labels);
-		skb_set_inner_network_header(skb, labels);
-	}
+	if (mpls)
+		gre_skip_labels(skb, labels);
 	if (inner_len)
 		memcpy(skb_push(skb, inner_len), inner, inner_len);
 	gre_header_push(skb, f->options, proto, f->key, seq);
