@@ -154,6 +154,14 @@ static struct dst_entry *ip_tnl_payload_dst(const struct sk_buff *skb)
 	return NULL;
 }
 
+/* Tells the sender that there is no way. What stands in cb would be taken for IP options. */
+static void ip_tnl_link_failure(struct sk_buff *skb)
+{
+	memset(skb->cb, 0, sizeof(skb->cb));
+	if (ip_tnl_payload_dst(skb))
+		dst_link_failure(skb);
+}
+
 /* The neighbour that IPv6 routing chose, if its address holds an IPv4 one (RFC 4291 2.5.5.1). */
 static __be32 ip_tnl_next_hop6(struct sk_buff *skb)
 {
@@ -171,7 +179,7 @@ static __be32 ip_tnl_next_hop6(struct sk_buff *skb)
 		daddr = addr->s6_addr32[3];
 	neigh_release(n);
 	if (!daddr)
-		dst_link_failure(skb);
+		ip_tnl_link_failure(skb);
 	return daddr;
 }
 
@@ -276,10 +284,7 @@ static void ip_tnl_report_errors(struct sk_buff *skb, struct ip_tunnel *t)
 		return;
 	if (time_before(jiffies, READ_ONCE(t->err_time) + IPTUNNEL_ERR_TIMEO)) {
 		WRITE_ONCE(t->err_count, count - 1);
-		/* The reply is built with what stands here as IP options. */
-		memset(skb->cb, 0, sizeof(skb->cb));
-		if (ip_tnl_payload_dst(skb))
-			dst_link_failure(skb);
+		ip_tnl_link_failure(skb);
 	} else {
 		WRITE_ONCE(t->err_count, 0);
 	}
