@@ -47,9 +47,9 @@ kernel_modules() {
 	if [[ $1 == debug ]]; then echo "$(debug_path)/modules"; else root_path "$1"; fi
 }
 
-# Of this work tree, and of the sort of build that BUILD_VARIANT names.
+# Of this work tree, and of the sort of build that BUILD_VARIANT names; apart in a root with packages of its own.
 build_path() {
-	echo "$CACHE/build/$1${BUILD_VARIANT:-}-$(hash_text <<<"$TREE")"
+	echo "$CACHE/build/$1${BUILD_VARIANT:-}${IPTNL_PACKAGES:+-packages}-$(hash_text <<<"$TREE")"
 }
 
 # in_build KERNEL COMMAND... : run in the kernel's root, the copy of the tree being /mnt/iptnl.

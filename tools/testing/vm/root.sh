@@ -28,11 +28,18 @@ root_suite() {
 	esac
 }
 
+# What is in a root: the above, and what the file named by IPTNL_PACKAGES lists. Such a root is one of its own, and
+# so is what is built in it.
+root_packages() {
+	printf '%s\n' "${ROOT_PACKAGES[@]}"
+	[[ -z ${IPTNL_PACKAGES:-} ]] || sed 's/#.*//; s/[[:space:]]//g; /^$/d' "$IPTNL_PACKAGES"
+}
+
 # Where the root of KERNEL is, or will be.
 root_path() {
 	local name hash
 	name=$(root_name "$1")
-	hash=$(printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")" "${ROOT_PACKAGES[@]}" | hash_text)
+	hash=$({ printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")"; root_packages; } | hash_text)
 	echo "$CACHE/roots/$name-$hash"
 }
 
@@ -56,7 +63,7 @@ root_make() {
 	[[ ! -d $dir ]] || return 0 # another run made it while we waited
 	say "kernel $kernel: making its root from Debian $(root_suite "$kernel") (once, about a minute)"
 	bootstrap "kernel $kernel" "$(root_suite "$kernel")" "$dir.tmp" --variant=apt \
-		--include="$(IFS=,; echo "${ROOT_PACKAGES[*]}")" \
+		--include="$(root_packages | paste -sd ,)" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io'
 	mkdir -p "$dir.tmp/usr/lib/modules/$(root_release "$dir.tmp")/updates" # to mount on
