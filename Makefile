@@ -15,7 +15,7 @@ KBUILD_ARGS := --no-print-directory -C $(KDIR) M=$(CURDIR) $(BTF)
 SIGN := $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 
-.PHONY: modules install clean deps demo check check-debug parity lint roots debug-kernel help
+.PHONY: modules install clean deps demo check check-debug parity check-clients lint roots debug-kernel help
 .DEFAULT_GOAL := modules
 
 modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
@@ -45,6 +45,9 @@ check-debug: deps debug-kernel ## run the tests in a kernel that looks for memor
 
 parity: deps ## compare with the kernel's own modules, scenario by scenario (KERNELS="6.1 6.12 7.2")
 	@tools/testing/parity/parity $(KERNELS)
+
+check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the modules, on every kernel
+	@tools/testing/check --clients
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint
