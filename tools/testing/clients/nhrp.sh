@@ -61,7 +61,7 @@ frr()
 
 vty() { nsenter -t "${PIDS[$1]}" --mount --net vtysh -c "$2"; }
 
-vty_shows() { vty "$1" "$2" | grep -Eq "$3"; }
+vty_shows() { vty "$1" "$2" | grep -E "$3"; }
 
 net ip link add br0 type bridge
 net ip link set br0 up
@@ -106,13 +106,14 @@ for in in s1 s2; do
 		"198.51.100.${in#s}"
 done
 check "s1 reaches the hub" ping_ok s1 -I 203.0.113.65 198.51.100.1
-check "the hub has s1's address from NHRP" eval "hub ip neigh show dev gre1 |
-	grep -q '^198.51.100.2 lladdr 192.0.2.2 .*proto nhrp'"
+expect_match "the hub has s1's address from NHRP" \
+	'^198.51.100.2 lladdr 192.0.2.2 .*proto nhrp' \
+	"$(hub ip neigh show dev gre1)"
 
 # direct NS ADDRESS: it has a route there that NHRP made
 direct()
 {
-	"$1" ip route show to match "$2" proto nhrp | grep -q 'dev gre1'
+	"$1" ip route show to match "$2" proto nhrp | grep 'dev gre1'
 }
 
 capture hub e0 hub.pcap proto gre

@@ -44,7 +44,6 @@ start_ovs()
 	wait_for test -S "$OVS_RUNDIR/db.sock"
 	n0 ovs-vsctl --db="$DB" --no-wait init
 	bg n0 ovs-vswitchd "$DB" --unixctl="$CTL"
-
 	wait_for test -S "$CTL"
 	defer appctl exit --cleanup
 	vsctl add-br br0 -- set bridge br0 datapath_type=system \
@@ -100,8 +99,6 @@ wire_is()
 	expect_eq "$1: on the wire" "src 1 frag 4000 ttl ${4:-40} gre $3
 src 2 frag 4000 ttl ${5:-40} gre $3" "$(on_wire gre.pcap "$2")"
 }
-
-datapath_has() { appctl dpctl/show | grep -q "$1"; }
 
 # ends: everything between two tests goes
 ends()

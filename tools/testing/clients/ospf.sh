@@ -55,12 +55,12 @@ router()
 
 bird_of() { birdc -s "$TMP/$1.ctl" "${@:2}"; }
 
-full() { bird_of "$1" show ospf neighbors | grep -Eq 'Full/PtP .*gre1'; }
+full() { bird_of "$1" show ospf neighbors | grep -E 'Full/PtP .*gre1'; }
 
 # learnt NS PREFIX PEER: the kernel has the route that OSPF learnt
 learnt()
 {
-	"$1" ip route show "$2" | grep -q "via $3 dev gre1 proto bird"
+	"$1" ip route show "$2" | grep "via $3 dev gre1 proto bird"
 }
 
 gone() { ! learnt "$@"; }

@@ -92,7 +92,7 @@ swanctl_of()
 # installed CHILD: n0 has it, in transport mode
 installed()
 {
-	swanctl_of n0 --list-sas | grep -q "$1: .*INSTALLED, TRANSPORT, ESP"
+	swanctl_of n0 --list-sas | grep "$1: .*INSTALLED, TRANSPORT, ESP"
 }
 
 # only_esp FILE: of what was captured, what is neither ESP nor IKE
