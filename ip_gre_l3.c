@@ -20,9 +20,9 @@
 static const struct net_device_ops gre_netdev_ops;
 
 /*
- * The link-layer header of a neighbour at @daddr, which may be NULL or 0 for one
- * without an address. Of a device that is not configured any more, as of one
- * that is not ours, only the address is known: @p is NULL.
+ * The link-layer header of a neighbour at @daddr. Of a device that is not
+ * configured any more, as of one that is not ours, only the address is known:
+ * @p is NULL.
  */
 static void gre_header_fill(struct iphdr *iph, const struct ip_tnl_params *p, __be16 proto,
 			    __be32 saddr, __be32 daddr)
@@ -44,19 +44,20 @@ static void gre_header_fill(struct iphdr *iph, const struct ip_tnl_params *p, __
 		.ttl		= p->ttl,
 		.frag_off	= p->df,
 		.saddr		= saddr ?: p->local,
-		.daddr		= daddr ?: p->remote,
+		.daddr		= daddr,
 	};
 }
 
 /*
- * A neighbour that nobody gave an address has that of the device itself. Where
- * the route names a tunnel end, that is meant.
+ * Where a packet goes: to the neighbour's address, or else to the group. A
+ * neighbour that nobody gave an address has that of the device itself; where the
+ * route names a tunnel end, that is meant. Return: 0 if there is none.
  */
 static __be32 gre_neighbour_addr(const struct sk_buff *skb, const struct net_device *dev,
-				 const void *daddr)
+				 const struct ip_tnl_params *p, const void *daddr)
 {
 	const struct ip_tunnel_info *info = skb_tunnel_info(skb);
-	__be32 addr = 0;
+	__be32 addr = p ? p->remote : 0;
 
 	if (daddr)
 		memcpy(&addr, daddr, sizeof(addr));
@@ -75,6 +76,7 @@ static int gre_header_create(struct sk_buff *skb, struct net_device *dev, unsign
 			     const void *daddr, const void *saddr, unsigned int len)
 {
 	const struct ip_tnl *t = netdev_priv(dev);
+	const struct ip_tnl_params *p = NULL;
 	const struct ip_tnl_entry *e = NULL;
 	int hlen = sizeof(struct iphdr);
 	struct iphdr *iph;
@@ -85,17 +87,18 @@ static int gre_header_create(struct sk_buff *skb, struct net_device *dev, unsign
 	rcu_read_lock();
 	if (dev->netdev_ops == &gre_netdev_ops)
 		e = rcu_dereference(t->entry);
-	if (e)
-		hlen += ip_tnl_gre_hlen(&e->p);
+	if (e) {
+		p = &e->p;
+		hlen += ip_tnl_gre_hlen(p);
+	}
 	if (skb_cow_head(skb, hlen)) {
 		rcu_read_unlock();
 		return -hlen;
 	}
 	iph = skb_push(skb, hlen);
-	gre_header_fill(iph, e ? &e->p : NULL, htons(type), local,
-			gre_neighbour_addr(skb, dev, daddr));
+	gre_header_fill(iph, p, htons(type), local, gre_neighbour_addr(skb, dev, p, daddr));
 	rcu_read_unlock();
-	return daddr && iph->daddr ? hlen : -hlen;
+	return iph->daddr ? hlen : -hlen;
 }
 
 /* header_ops.parse: the far end of the tunnel that the packet came through */
