@@ -383,7 +383,8 @@ run_ip("link del g2")
 
 # ------------------------------------------- UDP below ipip: functions of fou
 
-if SERIES != "6.1":                         # which has no such functions
+# 6.1 has no such functions, and a debug kernel no type data to call them by.
+if SERIES != "6.1" and SLOW == 1:
     run_ip("fou add port 5551 ipproto 4", "fou add port 5553 gue")
     for dev in KINDS:
         tc(f"filter del dev {dev} ingress")

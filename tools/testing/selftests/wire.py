@@ -39,7 +39,7 @@ __all__ = ["cut", "csum", "eth", "gre", "icmp", "ip", "ip6", "mpls", "raw",
            "run_ip", "sysctl", "case", "expect", "COUNTERS", "show",
            "differs", "describe", "tap", "attempt", "inject", "transmit",
            "sends", "fields", "CRC", "SEQ", "FRAME", "LENGTH", "ETH_P_IP",
-           "ETH_P_IPV6", "ETH_P_MPLS", "IN_TREE", "SERIES", "errno", "os",
+           "ETH_P_IPV6", "ETH_P_MPLS", "IN_TREE", "SERIES", "SLOW", "errno", "os",
            "socket", "struct", "time", "note"]
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS = 3, 0x0800, 0x86dd, 0x8847
