@@ -258,6 +258,12 @@ class Ns:
                 return int(values[names.index(name)])
         raise KeyError(name)
 
+    def sent_twice(self):
+        """TCP segments; those that open a connection apart, which a machine
+        that stands still for a second repeats"""
+        return self.snmp("Tcp", "RetransSegs") - \
+            self.snmp("TcpExt", "TCPSynRetrans")
+
     def echo(self, address, count, size=56):
         """-> how many echo requests were answered with the same bytes"""
         v6 = ":" in address
