@@ -59,7 +59,7 @@ expect_licence()
 
 has_alias()
 {
-	modinfo -F alias "$1" | grep -Fxq "$2"
+	modinfo -F alias "$1" | grep -Fx "$2" >/dev/null
 }
 
 test_aliases()
