@@ -26,30 +26,6 @@ second()
 }
 second
 
-# The drivers before us gave few words, and none through the ioctl.
-WORDS=': .+'
-[ "$IPTNL_IN_TREE" != 1 ] || WORDS=''
-
-# What was accepted all the same must not be in the way of what follows.
-drop_x()
-{
-	! has_dev n0 x || n0 ip link del x
-}
-
-# bad ERRNO NAME VERB DEV KIND ATTRIBUTE...: netlink refuses, with words
-bad()
-{
-	refuse -n n0 "$2: $1" "^($1)$WORDS" nl n0 "${@:3}"
-	[ "$3" != new ] || drop_x
-}
-
-# mute ERRNO NAME VERB DEV KIND ATTRIBUTE...: words cannot be had
-mute()
-{
-	refuse -n n0 "$2: $1" "^$1" nl n0 "${@:3}"
-	[ "$3" != new ] || drop_x
-}
-
 # bad_ioctl ERRNO NAME DEV COMMAND FIELD=VALUE...
 bad_ioctl()
 {

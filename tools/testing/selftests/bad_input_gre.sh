@@ -24,30 +24,8 @@ for n in (1, 2):
            "seq key 5 erspan_ver 1 erspan 7 ttl 9")
 END
 
-WORDS=': .+'
-[ "$IPTNL_IN_TREE" != 1 ] || WORDS=''
 ENDS=(LOCAL=192.0.2.1 REMOTE=192.0.2.9)
 SESSION=(IFLAGS=0x3000 OFLAGS=0x3000 IKEY=5 OKEY=5)
-
-# What was accepted all the same must not be in the way of what follows.
-drop_x()
-{
-	! has_dev n0 x || n0 ip link del x
-}
-
-# bad ERRNO NAME VERB DEV KIND ATTRIBUTE...: netlink refuses, with words
-bad()
-{
-	refuse -n n0 "$2: $1" "^($1)$WORDS" nl n0 "${@:3}"
-	[ "$3" != new ] || drop_x
-}
-
-# mute ERRNO NAME VERB DEV KIND ATTRIBUTE...: words cannot be had
-mute()
-{
-	refuse -n n0 "$2: $1" "^$1" nl n0 "${@:3}"
-	[ "$3" != new ] || drop_x
-}
 
 # both ERRNO NAME KIND ATTRIBUTE...: to make one, and to change one, which
 # in-tree drivers may have changed in part before they refuse

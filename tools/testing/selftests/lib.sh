@@ -549,6 +549,33 @@ tunctl()
 	agent tunctl "$(ns "$1")" "${@:2}"
 }
 
+# ------------------------------------------------------------- refusals
+# What a table of refusals asks for is asked of n0; what is new there is "x".
+
+# The drivers before us gave few words, and none through the ioctl.
+WORDS=': .+'
+[ "$IPTNL_IN_TREE" != 1 ] || WORDS=''
+
+# What was accepted all the same must not be in the way of what follows.
+drop_x()
+{
+	! has_dev n0 x || n0 ip link del x
+}
+
+# bad ERRNO NAME VERB DEV KIND ATTRIBUTE...: netlink refuses, with words
+bad()
+{
+	refuse -n n0 "$2: $1" "^($1)$WORDS" nl n0 "${@:3}"
+	[ "$3" != new ] || drop_x
+}
+
+# mute ERRNO NAME VERB DEV KIND ATTRIBUTE...: words cannot be had
+mute()
+{
+	refuse -n n0 "$2: $1" "^$1" nl n0 "${@:3}"
+	[ "$3" != new ] || drop_x
+}
+
 # ------------------------------------------------------------- captures
 
 # capture NS DEV FILE [FILTER...]: record into $TMP/FILE; on return it is
