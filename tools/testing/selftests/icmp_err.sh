@@ -20,12 +20,7 @@ new_ns -6 n0
 wire n0 <<'END'
 from wire import *
 
-sysctl(net__ipv4__icmp_ratemask=0, net__ipv6__icmp__ratelimit=0,
-       net__ipv4__conf__all__forwarding=1, net__ipv6__conf__all__forwarding=1)
-# A router's device would send listener reports.
-sysctl(net__ipv6__conf__default__forwarding=0)
-h0 = Tun("h0", "198.51.100.1/24", "2001:db8:1::1/64")
-u0 = Tun("u0", "192.0.2.1/24")
+h0, u0 = router()
 sysctl(net__ipv4__conf__all__accept_redirects=1,
        net__ipv4__conf__u0__accept_redirects=1,
        net__ipv4__conf__all__secure_redirects=0,

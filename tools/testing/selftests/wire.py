@@ -36,7 +36,7 @@ from pkt import cut, csum, eth, gre, icmp, in_netns, ip, ip6, mpls, raw, \
 
 __all__ = ["cut", "csum", "eth", "gre", "icmp", "ip", "ip6", "mpls", "raw",
            "udp", "vlan", "Layer", "Tun", "Tap", "Counters", "Ns", "until",
-           "run_ip", "sysctl", "case", "expect", "expect_whole", "COUNTERS", "show",
+           "run_ip", "router", "sysctl", "case", "expect", "expect_whole", "COUNTERS", "show",
            "differs", "describe", "tap", "attempt", "inject", "transmit",
            "sends", "fields", "CRC", "SEQ", "FRAME", "LENGTH", "ETH_P_IP",
            "ETH_P_IPV6", "ETH_P_MPLS", "IN_TREE", "SERIES", "SLOW", "errno", "os",
@@ -178,6 +178,18 @@ class Tap(Tun):
 
 def data_of(packet):
     return packet.bytes() if isinstance(packet, Layer) else packet
+
+
+def router():
+    """Between a host and the underlay, and never tired of sending errors
+    -> (wire of the host, wire of the underlay)"""
+    sysctl(net__ipv4__icmp_ratemask=0, net__ipv6__icmp__ratelimit=0,
+           net__ipv4__conf__all__forwarding=1,
+           net__ipv6__conf__all__forwarding=1)
+    # A router's device would send listener reports.
+    sysctl(net__ipv6__conf__default__forwarding=0)
+    return (Tun("h0", "198.51.100.1/24", "2001:db8:1::1/64"),
+            Tun("u0", "192.0.2.1/24"))
 
 
 # ------------------------------------------------------------------ counters
