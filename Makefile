@@ -15,7 +15,11 @@ KBUILD_ARGS := --no-print-directory -C $(KDIR) M=$(CURDIR) $(BTF)
 SIGN := $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 
+DEB_TOOLS := build-essential debhelper dh-dkms git lintian
+RPM_TOOLS := git rpm rpmlint
+
 .PHONY: modules install clean deps demo check check-debug parity check-clients lint roots debug-kernel help
+.PHONY: dist deb rpm dkms-install dkms-remove release-check
 .DEFAULT_GOAL := modules
 
 modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
@@ -51,6 +55,29 @@ check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the mo
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint
+
+dkms-install: ## install the modules with DKMS, for this kernel and those to come ('make dkms-remove' undoes it)
+	@! command -v apt-get >/dev/null || tools/deps --only dkms openssl
+	@tools/package dkms-install
+
+dkms-remove:
+	@tools/package dkms-remove
+
+deb: ## make Debian packages in dist/
+	@tools/deps --only $(DEB_TOOLS)
+	@tools/package deb
+
+rpm: ## make RPMs in dist/
+	@tools/deps --only $(RPM_TOOLS)
+	@tools/package rpm
+
+dist: ## make the release tarball of the last commit in dist/
+	@tools/deps --only git python3
+	@tools/package dist
+
+release-check: ## prove that the last commit can be released
+	@tools/deps $(DEB_TOOLS) $(RPM_TOOLS)
+	@tools/release-check
 
 roots: deps ## make the root directories of the VMs now, instead of when first needed
 	@$(VM)/roots
