@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The modules: which are loaded, whose they are, who holds them, where the files are, and in what order they go."""
+
+import errno
+import glob
+import os
+import subprocess
+
+MODULES = ("tunnel4", "gre", "ip_tunnel_core", "ipip", "ip_gre")        # each after those it needs
+OURS, THEIRS, BUILTIN, ABSENT = "iptnl", "in-tree", "built in", "not loaded"
+NEEDS = {OURS: {"ipip": ("tunnel4", "ip_tunnel_core"), "ip_gre": ("gre", "ip_tunnel_core")},
+         THEIRS: {"ipip": ("tunnel4", "ip_tunnel"), "ip_gre": ("gre", "ip_tunnel")}}
+SUFFIXES = ("", ".xz", ".zst", ".gz")
+inherited = ()          # open files that the programs started here get: the lock
+PARAMETERS = {"ipip": ("log_ecn_error",), "ip_gre": ("log_ecn_error",)}
+
+
+class Error(Exception):
+    """A module that could not be loaded or unloaded, and what was said about it"""
+
+
+def release():
+    return os.uname().release
+
+
+def directory():
+    return "/lib/modules/" + release()
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def is_loaded(name):
+    # What is built in has no initstate.
+    return os.path.exists("/sys/module/%s/initstate" % name)
+
+
+def is_builtin(name):
+    return any(line.endswith("/%s.ko" % name) for line in read(directory() + "/modules.builtin").split())
+
+
+def owner(name):
+    """-> whose module it is that runs"""
+    if is_loaded(name):
+        return OURS if "O" in read("/sys/module/%s/taint" % name) else THEIRS
+    return BUILTIN if is_builtin(name) else ABSENT
+
+
+def state():
+    return {name: owner(name) for name in MODULES}
+
+
+def version(name):
+    return read("/sys/module/%s/version" % name)
+
+
+def holders(name):
+    try:
+        return sorted(os.listdir("/sys/module/%s/holders" % name))
+    except OSError:
+        return []
+
+
+def references(name):
+    """-> how often it is held, by modules and otherwise"""
+    return int(read("/sys/module/%s/refcnt" % name) or 0)
+
+
+def tool(*command):
+    """Run a program of kmod. -> (exit status, output, what it said)"""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+                              pass_fds=inherited, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
+    except OSError as error:
+        return 127, "", "%s: %s" % (command[0], error.strerror)
+    return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+
+def information(path, field):
+    return tool("modinfo", "-F", field, path)[1]
+
+
+def found_by_modprobe(name):
+    """-> the file modprobe would take, "" if none"""
+    status, path, _ = tool("modinfo", "-n", name)
+    return path if status == 0 and path.startswith("/") else ""
+
+
+def kernels_file(name):
+    for suffix in SUFFIXES:
+        path = "%s/kernel/net/ipv4/%s.ko%s" % (directory(), name, suffix)
+        if os.path.exists(path):
+            return path
+    return ""
+
+
+def our_file(name):
+    """-> the file beside the kernel's own that modprobe takes, or that lies where such files do"""
+    path = found_by_modprobe(name)
+    if path and not path.startswith(directory() + "/kernel/"):
+        return path
+    for place in ("updates", "extra", "weak-updates"):
+        for suffix in SUFFIXES:
+            found = glob.glob("%s/%s/**/%s.ko%s" % (directory(), place, name, suffix), recursive=True)
+            if found:
+                return sorted(found)[0]
+    return ""
+
+
+def file_of(name, side):
+    return our_file(name) if side == OURS else kernels_file(name)
+
+
+def sequence(names, side):
+    """-> modules to load for those of names, and what they need, in order"""
+    wanted = []
+    for name in (n for n in MODULES if n in names):
+        for need in NEEDS[side].get(name, ()) + (name,):
+            if need not in wanted:
+                wanted.append(need)
+    return sorted(wanted, key=("tunnel4", "gre", "ip_tunnel", "ip_tunnel_core", "ipip", "ip_gre").index)
+
+
+def parameters():
+    """-> {(module, parameter): value}"""
+    found = {}
+    for module, names in PARAMETERS.items():
+        for name in names:
+            value = read("/sys/module/%s/parameters/%s" % (module, name))
+            if value:
+                found[module, name] = value
+    return found
+
+
+def set_parameters(values):
+    for (module, name), value in values.items():
+        path = "/sys/module/%s/parameters/%s" % (module, name)
+        if os.path.exists(path) and read(path) != value:
+            with open(path, "w") as file:
+                file.write(value)
+
+
+def insert(path):
+    """Load a file. -> errno and words; 0 if it is in"""
+    status, _, said = tool("insmod", path)
+    if status == 0:
+        return 0, ""
+    for number in (errno.EEXIST, errno.EKEYREJECTED, errno.ENOKEY, errno.EPERM, errno.ENOEXEC, errno.ENOENT,
+                   errno.EINVAL):
+        if said.endswith(os.strerror(number)):
+            return number, said
+    for number, words in ((errno.EEXIST, "File exists"), (errno.EINVAL, "Invalid parameters"),
+                          (errno.ENOENT, "Unknown symbol in module"), (errno.ENOEXEC, "Invalid module format")):
+        if words in said:
+            return number, said
+    return errno.EIO, said or "insmod failed"
+
+
+def load(path, side):
+    name = module_name(path)
+    number, said = insert(path)
+    if number == errno.EEXIST and owner(name) == side:
+        return                                  # somebody's request for a device was quicker
+    if number:
+        raise Error("cannot load %s: %s" % (path, said))
+
+
+def unload(names):
+    """One call for all: what is in between is interruption."""
+    names = [name for name in names if is_loaded(name)]
+    if not names:
+        return
+    status, _, said = tool("rmmod", *names)
+    left = [name for name in names if is_loaded(name)]
+    if left:
+        raise Error("cannot unload %s: %s" % (", ".join(left), said or "exit status %d" % status))
+
+
+def module_name(path):
+    return os.path.basename(path).split(".ko")[0].replace("-", "_")
+
+
+# ---- whether the kernel would take a file
+
+def signature_demanded():
+    """-> what makes the kernel refuse unsigned modules, "" if nothing does"""
+    if read("/sys/module/module/parameters/sig_enforce") == "Y":
+        return "module.sig_enforce is on"
+    lockdown = read("/sys/kernel/security/lockdown")
+    for level in ("integrity", "confidentiality"):
+        if "[%s]" % level in lockdown:
+            return "kernel lockdown (%s) is on" % level
+    return ""
+
+
+def file_obstacles(name, side):
+    """-> why a file cannot be loaded, as far as that can be told without trying"""
+    path = file_of(name, side)
+    if not path:
+        where = "of iptnl" if side == OURS else "of the kernel"
+        return ["module %s %s is not installed for kernel %s" % (name, where, release())]
+    magic = information(path, "vermagic").split()
+    if not magic:
+        return ["%s: not a module" % path]
+    if magic[0] != release():
+        return ["%s: made for kernel %s, this is %s" % (path, magic[0], release())]
+    if side == OURS and not information(path, "version"):
+        return ["%s: not a module of iptnl (it has no version)" % path]
+    demanded = signature_demanded()
+    if demanded and not information(path, "sig_id"):
+        return ["%s: not signed, and %s" % (path, demanded)]
+    return []
+
+
+def trial(name, side):
+    """Offer the kernel a file while the other side's module of that name is loaded: it can only be refused, and the
+    signature and the version are looked at first. -> what else than that it said, "" if nothing"""
+    path = file_of(name, side)
+    number, said = insert(path)
+    if number == 0:
+        raise Error("%s: loaded although %s was" % (path, name))
+    return "" if number == errno.EEXIST else said

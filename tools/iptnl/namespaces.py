@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every network namespace of the machine, wherever it is held: by a process or a thread, by a mount, by an open
+file, or by a socket alone."""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import re
+import socket
+
+CLONE_NEWNET = 0x40000000
+SYS_PIDFD_GETFD = 438           # the same number on every architecture
+SIOCGSKNS = 0x894c
+INIT_USER, INIT_PID = 0xeffffffd, 0xeffffffc    # inodes of the first namespaces
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Namespace:
+    """One of them: an open file, who it is, and by what names it is known."""
+
+    def __init__(self, fd, name):
+        status = os.fstat(fd)
+        self.fd, self.ident, self.names = fd, (status.st_dev, status.st_ino), [name]
+
+    @property
+    def title(self):
+        return self.names[0]
+
+
+def enter(fd):
+    if libc.setns(fd, CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def unshare():
+    """Be in a new network namespace from now on."""
+    if libc.unshare(CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@contextlib.contextmanager
+def inside(fd):
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(fd)
+        yield
+    finally:
+        enter(home)
+        os.close(home)
+
+
+def inode(path):
+    return os.stat(path).st_ino
+
+
+def is_initial(kind, expected):
+    try:
+        return inode("/proc/self/ns/" + kind) == expected
+    except OSError:
+        return False
+
+
+def listing(path):
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def unescape(path):
+    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path)
+
+
+def mounted(pid):
+    """-> paths at which a mount namespace has network namespaces"""
+    try:
+        with open("/proc/%s/mountinfo" % pid, errors="surrogateescape") as lines:
+            for line in lines:
+                field = line.split()
+                if field[3].startswith("net:["):
+                    yield unescape(field[4])
+    except OSError:
+        return
+
+
+def socket_namespace(pidfd, number):
+    """-> an open file of the namespace a socket of another process is in"""
+    copy = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(number), 0)
+    if copy < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    try:
+        fd = fcntl.ioctl(copy, SIOCGSKNS)
+        os.set_inheritable(fd, False)
+        return fd
+    finally:
+        os.close(copy)
+
+
+class Search:
+    """Collects namespaces; what it knows to be one and could not open goes to failures."""
+
+    def __init__(self):
+        self.found, self.failures, self.mounts_seen = {}, [], set()
+
+    def known(self, path):
+        try:
+            status = os.stat(path)
+        except OSError:
+            return True                         # gone meanwhile
+        return (status.st_dev, status.st_ino) in self.found
+
+    def take(self, fd, name):
+        one = Namespace(fd, name)
+        if one.ident in self.found:
+            os.close(fd)
+        else:
+            self.found[one.ident] = one
+
+    def look(self, path, name):
+        if self.known(path):
+            return
+        try:
+            self.take(os.open(path, os.O_RDONLY | os.O_CLOEXEC), name)
+        except OSError as error:
+            if os.path.exists(path):
+                self.failures.append((name, error.strerror))
+
+    def process(self, pid):
+        base = "/proc/" + pid
+        try:
+            with open(base + "/comm") as file:
+                comm = file.read().strip()
+            mounts = os.stat(base + "/ns/mnt").st_ino
+        except OSError:
+            return
+        name = "process %s (%s)" % (pid, comm)
+        for thread in listing(base + "/task"):
+            self.look("%s/task/%s/ns/net" % (base, thread), name)
+        if mounts not in self.mounts_seen:
+            self.mounts_seen.add(mounts)
+            for path in mounted(pid):
+                short = re.sub(r"^(/var)?/run/netns/", "", path)
+                self.look("%s/root%s" % (base, path), short)
+        self.files(pid, base, comm)
+
+    def files(self, pid, base, comm):
+        pidfd = None
+        for number in listing(base + "/fd"):
+            path = "%s/fd/%s" % (base, number)
+            try:
+                target = os.readlink(path)
+                if target.startswith("net:["):
+                    self.look(path, "file %s of process %s (%s)" % (number, pid, comm))
+                elif target.startswith("socket:["):
+                    pidfd = os.pidfd_open(int(pid)) if pidfd is None else pidfd
+                    self.take(socket_namespace(pidfd, number), "socket %s of process %s (%s)" % (number, pid, comm))
+            except OSError:
+                continue
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+def find():
+    """-> (namespaces, the first one first; (name, why) of those that cannot be opened)"""
+    search = Search()
+    search.look("/proc/1/ns/net", "host")
+    for name in sorted(listing("/run/netns")):
+        if os.path.realpath("/run/netns/" + name) and is_netns("/run/netns/" + name):
+            search.look("/run/netns/" + name, name)
+    me = str(os.getpid())
+    for pid in sorted((p for p in listing("/proc") if p.isdigit()), key=int):
+        if pid != me:
+            search.process(pid)
+    return list(search.found.values()), search.failures
+
+
+def is_netns(path):
+    """Whether it is one, and not the empty file that a mount would be on"""
+    try:
+        return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
+    except OSError:
+        return False
+
+
+def socket_text(family, value):
+    """-> an IPv4 or IPv6 address in words"""
+    return socket.inet_ntop(family, value)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which modules run, whose they are, and what is on them."""
+
+import json
+
+import link as ln
+import modules
+import swap
+
+NONE = "-"
+
+
+def gather():
+    """-> what "status --json" prints"""
+    found = []
+    for name in modules.MODULES:
+        found.append({"name": name, "state": modules.owner(name), "version": modules.version(name),
+                      "modprobe": modules.found_by_modprobe(name), "holders": modules.holders(name),
+                      "references": modules.references(name)})
+    tunnels = []
+    spaces = swap.open_spaces()
+    for space in spaces:
+        space.look(ln.KINDS)
+        for index, link in sorted(space.links.items()):
+            tunnels.append({"namespace": space.title, "name": link.name, "index": index, "kind": link.kind,
+                            "module": ln.KINDS[link.kind], "fallback": link.fallback, "up": link.is_up})
+        space.close()
+    return {"kernel": modules.release(), "modules": found, "tunnels": tunnels}
+
+
+def held(module):
+    beyond = module["references"] - len(module["holders"])
+    return " ".join(module["holders"] + (["(%d more)" % beyond] if beyond > 0 else [])) or NONE
+
+
+def print_columns(rows):
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def show(as_json):
+    found = gather()
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print_columns([("module", "loaded", "version", "held by", "modprobe takes")] + [
+        (m["name"], m["state"], m["version"] or NONE, held(m), m["modprobe"] or NONE) for m in found["modules"]])
+    places = {}
+    for tunnel in found["tunnels"]:
+        if not tunnel["fallback"] or tunnel["up"]:
+            places.setdefault((tunnel["module"], tunnel["namespace"]), []).append(tunnel["name"])
+    for (module, namespace), names in sorted(places.items()):
+        print("%s: %s in %s: %s" % (module, swap.plural(len(names), "tunnel"), namespace, " ".join(names)))

@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The exchange itself: look, refuse or go, and back again if anything goes wrong.
+
+    prepare     nothing is touched; what stands in the way is found
+    exchange    signals wait, nothing is printed (the terminal may be at the far end of a tunnel)
+    rollback    the former modules, and the same giving back
+The snapshot is in a file before the first device goes, so that "iptnl recover" can finish after a crash.
+"""
+
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import resource
+import signal
+import time
+
+import link as ln
+import modules
+import namespaces
+import netlink as nl
+import obstacles
+import rehearsal
+import replay
+import settings
+import snapshot
+
+RUN = "/run/iptnl"
+STATE, LOCK = RUN + "/state.json", RUN + "/lock"
+CARRIED = ("tunnel4", "gre", "ipip", "ip_gre")
+LOWER = {"ipip": "tunnel4", "ip_gre": "gre"}
+HELPER = {modules.OURS: "ip_tunnel_core", modules.THEIRS: "ip_tunnel"}
+OTHER = {modules.OURS: modules.THEIRS, modules.THEIRS: modules.OURS}
+FINE, REFUSED, ROLLED_BACK, BROKEN = 0, 1, 3, 4
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP}
+ATTEMPTS = 5
+
+
+class Refused(Exception):
+    """It was not begun; the lines say why."""
+
+    def __init__(self, lines):
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class Output:
+    """Lines for the terminal, held back while nothing may block us."""
+
+    def __init__(self):
+        self.held = None
+
+    def hold(self):
+        self.held = []
+
+    def release(self):
+        held, self.held = self.held or [], None
+        for line in held:
+            self.say(line)
+
+    def say(self, line):
+        if self.held is not None:
+            self.held.append(line)
+            return
+        try:
+            print(line, flush=True)
+        except OSError:
+            pass                        # nobody listens any more
+
+
+def boot_id():
+    return modules.read("/proc/sys/kernel/random/boot_id")
+
+
+def take_lock(wait=False):
+    """Of which there is one. A program of kmod that outlives us has it too, so that "recover" waits for its end."""
+    os.makedirs(RUN, mode=0o700, exist_ok=True)
+    lock = open(LOCK, "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        lock.close()
+        raise Refused(["another iptnl is running"]) from None
+    modules.inherited = (lock.fileno(),)
+    return lock
+
+
+def open_spaces():
+    """-> every network namespace with sockets in it; those that cannot be entered are a refusal"""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    found, failures = namespaces.find()
+    lines = ["network namespace %s cannot be entered: %s" % failure for failure in failures]
+    spaces = []
+    for one in found:
+        try:
+            spaces.append(snapshot.Space(one))
+        except OSError as error:
+            lines.append("network namespace %s cannot be entered: %s" % (one.title, error.strerror))
+    if lines:
+        raise Refused(lines)
+    return spaces
+
+
+def plural(number, word):
+    return "%d %s%s" % (number, word, "" if number == 1 else "s")
+
+
+class Plan:
+    """Which modules go and which come. Empty if those wanted are there already."""
+
+    def __init__(self, side, keep_held):
+        self.side, self.before = side, modules.state()
+        self.obstacles = []
+        self.replaced = [name for name in CARRIED if self.before[name] == OTHER[side]]
+        self.kept = []
+        self.look_at_holders(keep_held)
+        # What stands on a module that goes has to go with it, whosever it is.
+        upper = [name for name in ("ip_gre", "ipip") if name in self.replaced or
+                 LOWER[name] in self.replaced and modules.is_loaded(name)]
+        self.unloaded = upper + [name for name in ("gre", "tunnel4") if name in self.replaced]
+        self.kinds = {kind for kind, module in ln.KINDS.items() if module in upper}
+        self.helper = HELPER[side] if upper and not modules.is_loaded(HELPER[side]) else ""
+        self.files = {name: modules.file_of(name, side) for name in self.unloaded + [self.helper] if name}
+        self.undo = {name: modules.file_of(name, self.before[name]) for name in self.unloaded}
+        leaving = HELPER[OTHER[side]]
+        self.leaving = leaving if modules.is_loaded(leaving) and set(modules.holders(leaving)) <= set(upper) else ""
+        self.old_helper_file = modules.file_of(self.leaving, OTHER[side]) if self.leaving else ""
+
+    def look_at_holders(self, keep_held):
+        for name in list(self.replaced):
+            others = [holder for holder in modules.holders(name) if holder not in CARRIED]
+            beyond = modules.references(name) - len(modules.holders(name))
+            if not others and beyond <= 0:
+                continue
+            by = ", ".join(others + (["%s not by modules" % plural(beyond, "reference")] if beyond > 0 else []))
+            if name in LOWER:
+                self.obstacles.append("module %s is held by %s" % (name, by))
+            elif keep_held:
+                self.kept.append(name)
+                self.replaced.remove(name)
+            else:
+                self.obstacles.append("module %s is held by %s; --keep-held leaves it in place, the other modules work "
+                                      "on it as well" % (name, by))
+
+    def files_missing(self):
+        found = []
+        for name in self.unloaded + ([self.helper] if self.helper else []):
+            found += modules.file_obstacles(name, self.side)
+        for name in self.unloaded:
+            if not self.undo[name]:
+                found.append("module %s (%s) could not be loaded again: its file is gone" % (name, self.before[name]))
+        return found
+
+    def wrong(self):
+        """-> modules that an exchange that failed left loaded and that have to go, in order"""
+        now = modules.state()
+        back = {name for name in self.unloaded if now[name] == self.side != self.before[name]}
+        back |= {name for name in self.unloaded if LOWER.get(name) in back}
+        return [name for name in self.unloaded if name in back]
+
+    def missing(self):
+        """-> (file, whose) of the former modules that are not there"""
+        helper = [(self.old_helper_file, OTHER[self.side])] if self.leaving else []
+        return [(path, whose) for path, whose in helper + [(self.undo[n], self.before[n]) for n in self.order()]
+                if not modules.is_loaded(modules.module_name(path))]
+
+    def order(self):
+        return [name for name in CARRIED if name in self.unloaded]
+
+    def describe(self):
+        lines = ["unload %s: %s" % (OTHER[self.side], " ".join(self.unloaded))]
+        lines += ["load %s: %s" % (self.side, self.files[name])
+                  for name in ([self.helper] if self.helper else []) + self.order()]
+        lines += ["keep %s: %s, held by %s" % (self.before[name], name, ", ".join(
+            h for h in modules.holders(name) if h not in CARRIED) or "others") for name in self.kept]
+        return lines
+
+
+class Swap:
+    """One exchange of modules, from the looking to the summary"""
+
+    def __init__(self, side, keep_held=False, dry_run=False, output=None):
+        self.plan, self.dry_run = Plan(side, keep_held), dry_run
+        self.out = output or Output()
+        self.spaces, self.shapes, self.taken_at = [], settings.Shapes(), 0
+        self.parameters, self.notes = {}, []
+        self.came = []                  # what was loaded before the exchange, and goes again if there is none
+        self.began = self.ended = 0     # the interruption
+
+    # ---- before
+
+    def observe(self):
+        """Find all tunnels. -> [(space, links)]"""
+        for space in self.spaces:
+            space.close()
+        self.spaces = open_spaces()
+        return [(space, space.look(self.plan.kinds)) for space in self.spaces]
+
+    def prepare(self):
+        """Everything short of touching. Raises Refused."""
+        lines = list(self.plan.obstacles) + self.plan.files_missing()
+        if os.path.exists(STATE):
+            lines.append("an earlier run was interrupted: 'iptnl recover' finishes it")
+        inspection = obstacles.Inspection(self.observe(), self.plan.kinds)
+        inspection.run()
+        lines += inspection.obstacles
+        self.notes = inspection.notes
+        if not lines:
+            lines = rehearsal.rehearse(self.spaces)
+        if lines:
+            raise Refused(lines)
+
+    def take(self):
+        self.shapes, self.taken_at = settings.Shapes(), time.time()
+        self.parameters = modules.parameters()
+        for space in self.spaces:
+            if space.links:
+                with namespaces.inside(space.namespace.fd):
+                    space.take(self.shapes)
+
+    def unchanged(self):
+        """Whether the tunnels are still those that were taken"""
+        found, _ = namespaces.find()
+        idents = {one.ident for one in found}
+        for one in found:
+            os.close(one.fd)
+        if idents != {space.namespace.ident for space in self.spaces}:
+            return False
+        for space in self.spaces:
+            now = {link.index: link for link in ln.links(space.sock) if link.kind in self.plan.kinds}
+            if set(now) != set(space.links) or any(
+                    (link.name, link.kind, link.data, link.flags, link.master) !=
+                    (now[i].name, now[i].kind, now[i].data, now[i].flags, now[i].master)
+                    for i, link in space.links.items()):
+                return False
+        return True
+
+    def offer(self):
+        """Have the kernel look at the files while it cannot take them, and load what can be beside the others."""
+        lines = [said for name in self.plan.replaced for said in [modules.trial(name, self.plan.side)] if said]
+        if lines:
+            raise Refused(lines)
+        if self.plan.helper:
+            try:
+                modules.load(self.plan.files[self.plan.helper], self.plan.side)
+            except modules.Error as error:
+                raise Refused([str(error)]) from None
+            self.came.append(self.plan.helper)
+
+    def withdraw(self):
+        for name in self.came:
+            modules.tool("rmmod", name)
+        self.came = []
+
+    def tunnels(self):
+        return sum(len(space.tunnels()) for space in self.spaces)
+
+    def inhabited(self):
+        return sum(1 for space in self.spaces if not space.idle or space.tunnels())
+
+    # ---- the file
+
+    def save(self):
+        kept = {"boot": boot_id(), "release": modules.release(), "side": self.plan.side, "before": self.plan.before,
+                "unloaded": self.plan.unloaded, "files": self.plan.files, "undo": self.plan.undo,
+                "kinds": sorted(self.plan.kinds), "leaving": self.plan.leaving,
+                "old_helper_file": self.plan.old_helper_file, "taken_at": self.taken_at,
+                "shapes": self.shapes.known, "parameters": [[*key, value] for key, value in self.parameters.items()],
+                "spaces": [space.freeze() for space in self.spaces]}
+        with open(STATE + ".new", "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            json.dump(kept, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(STATE + ".new", STATE)
+
+    # ---- the exchange
+
+    def run(self):
+        """-> exit status"""
+        self.prepare()
+        for line in self.plan.describe():
+            self.out.say(line)
+        self.out.say("carry %s in %s" % (plural(self.tunnels(), "tunnel"), plural(self.inhabited(), "namespace")))
+        for note in self.notes:
+            self.out.say("note: " + note)
+        if self.dry_run:
+            return FINE
+        self.offer()
+        try:
+            for _ in range(ATTEMPTS):
+                self.take()
+                if self.unchanged():
+                    break
+                self.observe()
+            else:
+                raise Refused(["the tunnels change all the time"])
+            self.save()
+        except BaseException:
+            self.withdraw()
+            raise
+        return self.exchange()
+
+    def exchange(self):
+        block_signals()
+        brace()
+        self.out.hold()
+        self.began = time.monotonic()
+        try:
+            failures = self.forward()
+            if failures:
+                return self.rollback(failures)
+            os.unlink(STATE)
+            self.summary()
+            return FINE
+        finally:
+            forget_signals()
+            self.out.release()
+
+    def forward(self):
+        """-> what went wrong"""
+        try:
+            modules.unload(self.plan.unloaded + ([self.plan.leaving] if self.plan.leaving else []))
+            return self.restore([(self.plan.files[name], self.plan.side) for name in self.plan.order()], stop=True)
+        except Exception as error:      # whatever it is: there are tunnels to bring back
+            return [words(error)]
+
+    def restore(self, files, stop=False):
+        """Load files, and give everything back. -> failures"""
+        load_all(files)
+        giving = replay.Replay(self.spaces, self.shapes, self.taken_at)
+        for _ in range(ATTEMPTS):
+            taken = giving.taken_indexes()
+            if not taken:
+                break
+            giving.step_over(taken)
+            modules.unload(self.plan.unloaded)
+            load_all(files)
+        failures = give_back(giving, self.parameters, stop)
+        self.ended = giving.ended
+        return failures
+
+    def interruption(self):
+        return "interruption %d ms" % ((self.ended - self.began) * 1000)
+
+    def rollback(self, failures):
+        for line in failures:
+            self.out.say("failed: " + line)
+        self.out.say("going back to the former modules")
+        try:
+            modules.unload(self.plan.wrong())
+            self.withdraw()
+            left = self.restore(self.plan.missing())
+        except Exception as error:      # as above
+            left = [words(error)]
+        if left:
+            for line in left:
+                self.out.say("failed: " + line)
+            self.out.say("not everything could be restored; what there was is in %s, 'iptnl recover' tries again" % STATE)
+            return BROKEN
+        os.unlink(STATE)
+        self.out.say("%s in %s are as before, %s" % (
+            plural(self.tunnels(), "tunnel"), plural(self.inhabited(), "namespace"), self.interruption()))
+        return ROLLED_BACK
+
+    def summary(self):
+        self.out.say("%s: %s" % (self.plan.side, " ".join(n for n in modules.MODULES if modules.owner(n) == self.plan.side)))
+        self.out.say("%s in %s carried over, %s" % (
+            plural(self.tunnels(), "tunnel"), plural(self.inhabited(), "namespace"), self.interruption()))
+        self.out.say("the statistics of the tunnels start at 0")
+
+
+def words(error):
+    return str(error) if isinstance(error, (OSError, modules.Error)) else repr(error)
+
+
+def load_all(files):
+    for path, side in files:
+        modules.load(path, side)
+
+
+def give_back(giving, parameters, stop=False):
+    """-> failures; with stop, go no further when a tunnel could not be made"""
+    giving.make()
+    if giving.failures and stop:
+        return giving.failures
+    for space in giving.spaces:
+        with namespaces.inside(space.namespace.fd):
+            giving.dress(space)
+    giving.ended = time.monotonic()
+    giving.settle()
+    modules.set_parameters(parameters)
+    return giving.failures
+
+
+def block_signals():
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def forget_signals():
+    """What came meanwhile came too late: it is done, and the exit status has to say so."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def brace():
+    """From here on we must not be stopped, killed for memory, or wait for a page."""
+    gc.disable()
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("-1000")
+        namespaces.libc.mlockall(ctypes.c_int(3))
+    except OSError:
+        pass
+
+
+# ---- after a crash
+
+def recover(path, output):
+    """Finish what a file holds: with the modules of whichever side is there, or else the former ones."""
+    try:
+        with open(path) as file:
+            kept = json.load(file)
+    except FileNotFoundError:
+        output.say("nothing to recover")
+        return FINE
+    except (OSError, ValueError) as error:
+        raise Refused(["%s: %s" % (path, error)]) from None
+    if kept["boot"] != boot_id():
+        raise Refused(["%s: of an earlier boot" % path])
+    spaces, lost = thaw(kept)
+    for title in lost:
+        output.say("note: network namespace %s is gone, with its tunnels" % title)
+    output.hold()
+    block_signals()
+    try:
+        return finish(kept, spaces, path, output)
+    finally:
+        forget_signals()
+        output.release()
+
+
+def thaw(kept):
+    """-> (spaces, titles of those that are gone)"""
+    spaces = open_spaces()
+    by_ident = {space.namespace.ident: space for space in spaces}
+    lost = []
+    for one in kept["spaces"]:
+        space = by_ident.get(tuple(one["ident"]))
+        if space:
+            space.thaw(one)
+        elif one["links"]:
+            lost.append(one["title"])
+    return spaces, lost
+
+
+def finish(kept, spaces, path, output):
+    side, names = kept["side"], [name for name in CARRIED if name in kept["unloaded"]]
+    there = {modules.owner(name) for name in names if modules.is_loaded(name)}
+    if there == {side}:
+        files = [(kept["files"][name], side) for name in names]
+    else:
+        if len(there) > 1:
+            modules.unload([name for name in reversed(names) if modules.owner(name) == side])
+        helper = [(kept["old_helper_file"], OTHER[side])] if kept["leaving"] else []
+        files = helper + [(kept["undo"][name], kept["before"][name]) for name in names]
+        side = OTHER[side]
+    load_all([(file, whose) for file, whose in files if not modules.is_loaded(modules.module_name(file))])
+    giving = replay.Replay(spaces, settings.Shapes(kept["shapes"]), kept["taken_at"])
+    failures = give_back(giving, {(module, name): value for module, name, value in kept["parameters"]})
+    for line in failures:
+        output.say("failed: " + line)
+    count = sum(len(space.tunnels()) for space in spaces)
+    if failures:
+        output.say("not everything could be restored; %s is kept" % path)
+        return BROKEN
+    os.unlink(path)
+    output.say("%s restored, with the %s modules" % (plural(count, "tunnel"), side))
+    return FINE

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""picture.py NAMESPACE... : print all that is configured in them, in lines that can be compared.
+
+Left out is what a new device cannot have from the old one: statistics, times, entries that come and go with traffic,
+and the index of the devices that the modules make by themselves.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../selftests"))
+
+import agent        # noqa: E402
+import pkt          # noqa: E402
+
+FALLBACKS = ("tunl0", "gre0", "gretap0", "erspan0")
+COMMANDS = ("ip -d -j link", "ip -d -j addr", "ip -d -j route show table all", "ip -d -6 -j route show table all",
+            "ip -d -j nexthop", "ip -j rule", "ip -6 -j rule", "bridge -d -j link", "bridge -j vlan")
+NEIGHBOURS = ("ip -j neigh show nud permanent", "ip -6 -j neigh show nud permanent", "ip -j neigh show proxy",
+              "ip -6 -j neigh show proxy")
+VOLATILE = ("stats", "stats64", "valid_life_time", "preferred_life_time", "cache", "expires", "hello_timer", "tcn_timer",
+            "topology_change_timer", "gc_timer", "message_age_timer", "forward_delay_timer", "hold_timer", "used", "age")
+SKIP = ("all", "default", "lo")
+
+
+def run(command):
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit("%s: %s" % (command, done.stderr.strip()))
+    return done.stdout
+
+
+def strip(item):
+    if isinstance(item, list):
+        return [strip(one) for one in item]
+    if not isinstance(item, dict):
+        return item
+    kept = {key: strip(value) for key, value in item.items() if key not in VOLATILE}
+    if kept.get("ifname") in FALLBACKS:
+        kept.pop("ifindex", None)
+    if kept.get("valid_life_time", 4294967295) != 4294967295:
+        kept.pop("valid_life_time")
+    return kept
+
+
+def records(command):
+    text = run(command)
+    return sorted(json.dumps(strip(one), sort_keys=True) for one in (json.loads(text) if text.strip() else []))
+
+
+def static(entry):
+    return entry.get("state") in ("permanent", "static") and not entry.get("mac", "").startswith(("33:33", "01:00:5e"))
+
+
+def sysctls(kind):
+    base = "/proc/sys/net/" + kind
+    for device in sorted(os.listdir(base)) if os.path.isdir(base) else []:
+        if device in SKIP:
+            continue
+        for name in sorted(os.listdir(os.path.join(base, device))):
+            try:
+                with open(os.path.join(base, device, name)) as file:
+                    yield "%s %s %s=%s" % (kind, device, name, file.read().strip())
+            except OSError as error:
+                yield "%s %s %s: %s" % (kind, device, name, error.strerror)
+
+
+def raw_links(name):
+    for head, attrs in agent.dump(name, agent.SKIP_STATS):
+        device = agent.name_of(attrs)
+        # 9 is the event counter's place; carrier changes (35, 47, 48) are counters too
+        shown = ["%d:%s" % (number, value.hex()) for number, value in attrs
+                 if number not in (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48)]
+        if any(number == 18 for number, _ in attrs):
+            shown = [item for item in shown if not volatile_port(attrs, item)]
+        yield "raw %s %s %s" % (device, head[8:12].hex() if device in FALLBACKS else head.hex(), " ".join(shown))
+
+
+def volatile_port(attrs, item):
+    """The link info of a bridge or its port has timers in it; ip's picture has the rest."""
+    value = dict(attrs)[18]
+    return item.startswith("18:") and b"bridge\0" in value
+
+
+def picture(name):
+    for command in COMMANDS:
+        for line in records(command):
+            yield "%s: %s" % (command, line)
+    for command in NEIGHBOURS:
+        for line in records(command):
+            yield "%s: %s" % (command, line)
+    with open("/proc/thread-self/net/dev_mcast") as lines:
+        for _, device, _, static_users, address in sorted(line.split() for line in lines):
+            if static_users != "0":
+                yield "maddr: %s %s" % (device, address)
+    for entry in json.loads(run("bridge -j fdb") or "[]"):
+        if static(entry):
+            yield "fdb: " + json.dumps(strip(entry), sort_keys=True)
+    if os.path.isdir("/proc/sys/net/mpls"):
+        for line in records("ip -d -j -f mpls route"):
+            yield "mpls: " + line
+    for kind in ("ipv4/conf", "ipv6/conf", "mpls/conf", "ipv4/neigh", "ipv6/neigh"):
+        yield from sysctls(kind)
+    for link in json.loads(run("ip -j link")):
+        if link.get("link_type") != "loopback" and link["ifname"] not in FALLBACKS:
+            for line in run("ethtool -k " + link["ifname"]).splitlines()[1:]:
+                # What a driver offers may differ, what was asked for may not.
+                if "[fixed]" not in line:
+                    yield "feature %s %s" % (link["ifname"], line.strip().replace(" [requested on]", ""))
+    yield from raw_links(name)
+
+
+def main(names):
+    for name in names:
+        with pkt.in_netns(name):
+            for line in picture(name):
+                print("%s: %s" % (name, line))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
