@@ -102,7 +102,7 @@ def kernels_file(name):
 def our_file(name):
     """-> the file beside the kernel's own that modprobe takes, or that lies where such files do"""
     path = found_by_modprobe(name)
-    if path and not path.startswith(directory() + "/kernel/"):
+    if os.path.exists(path) and not path.startswith(directory() + "/kernel/"):
         return path
     for place in ("updates", "extra", "weak-updates"):
         for suffix in SUFFIXES:

@@ -116,7 +116,7 @@ class Inspection:
                 master = by_index.get(link.master)
                 kind = master.kind if master else "unknown"
                 if kind not in MASTERS:
-                    self.refuse(space, link.name, "is a port of %s (%s)" % (master.name if master else "?", kind or "?"))
+                    self.refuse(space, link.name, "is a port of %s (%s)" % (master.name if master else "?", kind))
         for port in links:
             backup = nl.number(port.slave_data.get(ln.PORT_BACKUP, b""))
             if port.slave_kind == "bridge" and backup in space.links:
@@ -191,10 +191,11 @@ class Inspection:
                 for _, info in nl.attributes(entry):
                     index, state = struct.unpack_from("=IB", info, 4)
                     if index in ports and state & MDB_PERMANENT:
-                        self.refuse(space, ports[index].name, "has a permanent multicast group of its bridge (bridge mdb)")
+                        self.refuse(space, ports[index].name, "has a permanent group of its bridge (bridge mdb)")
         for message in space.sock.dump_if_known(GETVLAN, struct.pack("=BxxxI", AF_BRIDGE, 0)):
             index = struct.unpack_from("=I", message, 4)[0]
-            if index in ports and any(special_vlan(entry) for number, entry in nl.attributes(message, 8) if number == 1):
+            entries = [entry for number, entry in nl.attributes(message, 8) if number == 1]
+            if index in ports and any(map(special_vlan, entries)):
                 self.refuse(space, ports[index].name, "has options of single VLANs (bridge vlan set)")
 
     # ---- devices the module makes by itself
@@ -250,6 +251,12 @@ def special_vlan(entry):
         nl.number(nl.table(attrs[4]).get(1, b"")) != 0
 
 
+# All nodes, all routers: joined by the kernel; and the solicited-node groups.
+KERNELS_GROUPS = [bytes.fromhex(group.ljust(30, "0") + last) for group, last in (
+    ("ff01", "01"), ("ff02", "01"), ("ff01", "02"), ("ff02", "02"), ("ff05", "02"))]
+SOLICITED = bytes.fromhex("ff02" + "0" * 19 + "1ff")
+
+
 def joined_groups():
     """-> (device, group) of those that are not joined by the kernel itself"""
     name = ""
@@ -260,9 +267,9 @@ def joined_groups():
             yield name, socket.inet_ntoa(struct.pack("=I", int(line.split()[0], 16)))
     for line in modules.read("/proc/thread-self/net/igmp6").splitlines():
         _, name, group = line.split()[:3]
-        if not (group.startswith("ff02" + "0" * 19 + "1ff") or group in ("ff02" + "0" * 27 + "1", "ff01" + "0" * 27 + "1",
-                "ff02" + "0" * 27 + "2", "ff01" + "0" * 27 + "2", "ff05" + "0" * 27 + "2")):
-            yield name, socket.inet_ntop(socket.AF_INET6, bytes.fromhex(group))
+        group = bytes.fromhex(group)
+        if group not in KERNELS_GROUPS and not group.startswith(SOLICITED):
+            yield name, socket.inet_ntop(socket.AF_INET6, group)
 
 
 def tcx_programs(index):

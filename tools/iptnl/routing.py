@@ -159,8 +159,8 @@ class Route:
 
 def families():
     """-> those the kernel has routes of"""
-    there = {AF_INET: True, AF_INET6: os.path.exists("/proc/sys/net/ipv6"), AF_MPLS: os.path.exists("/proc/sys/net/mpls")}
-    return [family for family, is_there in there.items() if is_there]
+    return [AF_INET] + [family for family, name in ((AF_INET6, "ipv6"), (AF_MPLS, "mpls"))
+                        if os.path.exists("/proc/sys/net/" + name)]
 
 
 def routes(sock, family):

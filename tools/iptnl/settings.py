@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What belongs to a device and is not in its link message: offload features, IPv6 and MPLS sysctls, the timers of its
-neighbours, link-layer groups. Each is read before; and after, what differs is set."""
+neighbours. Each is read before; afterwards, what differs is set."""
 
 import array
 import fcntl
@@ -11,7 +11,7 @@ import struct
 import netlink as nl
 from link import IPV6_GEN_MODE, AF_INET6
 
-SIOCETHTOOL, SIOCADDMULTI = 0x8946, 0x8931
+SIOCETHTOOL = 0x8946
 GFEATURES, SFEATURES = 0x3a, 0x3b
 BLOCKS = 2                              # of 32 features
 GETNEIGHTBL, SETNEIGHTBL, GETNETCONF = 66, 67, 82
@@ -175,22 +175,3 @@ def mpls_inputs(sock):
 
 def set_mpls(name, on):
     write("/proc/sys/net/mpls/conf/%s/input" % name, str(int(on)))
-
-
-# ---- groups of the link layer that "ip maddr add" joined
-
-def link_groups():
-    """-> {name: [address]}, in the namespace the caller is in"""
-    found = {}
-    with open("/proc/thread-self/net/dev_mcast") as lines:
-        for line in lines:
-            _, name, _, by_user, address = line.split()
-            if int(by_user):
-                found.setdefault(name, []).append(address)
-    return found
-
-
-def join_link_group(sock, name, address):
-    value = bytes.fromhex(address)
-    request = struct.pack("16sH14s", name.encode(errors="surrogateescape"), 0, value[:14])
-    fcntl.ioctl(sock, SIOCADDMULTI, request + bytes(40 - len(request)))

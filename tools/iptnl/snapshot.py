@@ -26,7 +26,7 @@ class Space:
         with namespaces.inside(namespace.fd):
             self.sock, self.control = nl.Socket(), settings.control_socket()
         self.links, self.addresses, self.nexthops, self.routes, self.neighbours = {}, [], [], [], []
-        self.features, self.secrets, self.parameters, self.mpls, self.groups, self.vlans = {}, {}, {}, [], {}, {}
+        self.features, self.secrets, self.parameters, self.mpls, self.vlans = {}, {}, {}, [], {}
         self.link_space = {}            # netnsid -> ident of that namespace
         self.idle = True
 
@@ -83,9 +83,8 @@ class Space:
         if self.idle:
             return
         self.mpls = sorted(ours & settings.mpls_inputs(self.sock))
-        groups = settings.link_groups()
-        self.groups = {i: groups[link.name] for i, link in self.links.items() if link.name in groups}
-        self.neighbours = [n for n in routing.neighbours(self.sock) if n.index in ours and n.is_kept(self.links[n.index])]
+        self.neighbours = [n for n in routing.neighbours(self.sock)
+                           if n.index in ours and n.is_kept(self.links[n.index])]
         self.take_routes(ours)
         self.vlans = {i: v for i, v in bridge_vlans(self.sock).items() if i in ours}
 
@@ -120,7 +119,7 @@ class Space:
             "neighbours": [n.body.hex() for n in self.neighbours],
             "features": list(self.features.items()), "secrets": list(self.secrets.items()),
             "parameters": [[name, index, value.hex()] for (name, index), value in self.parameters.items()],
-            "mpls": self.mpls, "groups": list(self.groups.items()),
+            "mpls": self.mpls,
             "vlans": [[index, value] for index, value in self.vlans.items()],
             "link_space": list(self.link_space.items())}
 
@@ -135,7 +134,7 @@ class Space:
             setattr(self, name, [kind(bytes.fromhex(body)) for body in kept[name]])
         self.features, self.secrets = dict(kept["features"]), dict(kept["secrets"])
         self.parameters = {(name, index): bytes.fromhex(value) for name, index, value in kept["parameters"]}
-        self.mpls, self.groups = kept["mpls"], dict(kept["groups"])
+        self.mpls = kept["mpls"]
         self.vlans = {index: [tuple(v) for v in value] for index, value in kept["vlans"]}
         self.link_space = {ident: tuple(where) for ident, where in kept["link_space"]}
 

@@ -296,6 +296,7 @@ class Swap:
                 self.observe()
             else:
                 raise Refused(["the tunnels change all the time"])
+            block_signals()
             self.save()
         except BaseException:
             self.withdraw()
@@ -303,7 +304,6 @@ class Swap:
         return self.exchange()
 
     def exchange(self):
-        block_signals()
         brace()
         self.out.hold()
         self.began = time.monotonic()
@@ -357,7 +357,8 @@ class Swap:
         if left:
             for line in left:
                 self.out.say("failed: " + line)
-            self.out.say("not everything could be restored; what there was is in %s, 'iptnl recover' tries again" % STATE)
+            self.out.say("not everything could be restored; what there was is in %s, "
+                         "'iptnl recover' tries again" % STATE)
             return BROKEN
         os.unlink(STATE)
         self.out.say("%s in %s are as before, %s" % (
@@ -365,7 +366,8 @@ class Swap:
         return ROLLED_BACK
 
     def summary(self):
-        self.out.say("%s: %s" % (self.plan.side, " ".join(n for n in modules.MODULES if modules.owner(n) == self.plan.side)))
+        loaded = [name for name in modules.MODULES if modules.owner(name) == self.plan.side]
+        self.out.say("%s: %s" % (self.plan.side, " ".join(loaded)))
         self.out.say("%s in %s carried over, %s" % (
             plural(self.tunnels(), "tunnel"), plural(self.inhabited(), "namespace"), self.interruption()))
         self.out.say("the statistics of the tunnels start at 0")

@@ -22,7 +22,13 @@ COMMANDS = ("ip -d -j link", "ip -d -j addr", "ip -d -j route show table all", "
 NEIGHBOURS = ("ip -j neigh show nud permanent", "ip -6 -j neigh show nud permanent", "ip -j neigh show proxy",
               "ip -6 -j neigh show proxy")
 VOLATILE = ("stats", "stats64", "valid_life_time", "preferred_life_time", "cache", "expires", "hello_timer", "tcn_timer",
-            "topology_change_timer", "gc_timer", "message_age_timer", "forward_delay_timer", "hold_timer", "used", "age")
+            "topology_change_timer", "gc_timer", "message_age_timer", "forward_delay_timer", "hold_timer", "used", "age",
+            "mcast_n_groups")
+# Those that ours and the kernel's drivers both have
+FEATURES = ("generic-segmentation-offload", "generic-receive-offload", "tx-checksum-ip-generic", "tx-nocache-copy",
+            "rx-gro-list", "rx-udp-gro-forwarding")
+# Of a link message; and how often the carrier changed is counted too
+COUNTERS = (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48)
 SKIP = ("all", "default", "lo")
 
 
@@ -71,18 +77,18 @@ def sysctls(kind):
 def raw_links(name):
     for head, attrs in agent.dump(name, agent.SKIP_STATS):
         device = agent.name_of(attrs)
-        # 9 is the event counter's place; carrier changes (35, 47, 48) are counters too
-        shown = ["%d:%s" % (number, value.hex()) for number, value in attrs
-                 if number not in (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48)]
-        if any(number == 18 for number, _ in attrs):
-            shown = [item for item in shown if not volatile_port(attrs, item)]
+        shown = sorted("%d:%s" % (number, link_info(value) if number == 18 else value.hex())
+                       for number, value in attrs if number not in COUNTERS)
         yield "raw %s %s %s" % (device, head[8:12].hex() if device in FALLBACKS else head.hex(), " ".join(shown))
 
 
-def volatile_port(attrs, item):
-    """The link info of a bridge or its port has timers in it; ip's picture has the rest."""
-    value = dict(attrs)[18]
-    return item.startswith("18:") and b"bridge\0" in value
+def link_info(value):
+    """Kind and the driver's attributes, those in the order of their numbers; a bridge's and a port's have timers in
+    them, and ip's picture has the rest."""
+    info = dict(agent.attributes(value))
+    kind = info[1].rstrip(b"\0").decode() if 1 in info else ""
+    data = sorted("%d=%s" % (number, one.hex()) for number, one in agent.attributes(info.get(2, b"")))
+    return "%s{%s}" % (kind, "" if kind == "bridge" else " ".join(data))
 
 
 def picture(name):
@@ -92,12 +98,10 @@ def picture(name):
     for command in NEIGHBOURS:
         for line in records(command):
             yield "%s: %s" % (command, line)
-    with open("/proc/thread-self/net/dev_mcast") as lines:
-        for _, device, _, static_users, address in sorted(line.split() for line in lines):
-            if static_users != "0":
-                yield "maddr: %s %s" % (device, address)
+    own = {link.get("address") for link in json.loads(run("ip -j link"))}
     for entry in json.loads(run("bridge -j fdb") or "[]"):
-        if static(entry):
+        # The bridge makes those of the devices' own addresses itself.
+        if static(entry) and entry["mac"] not in own:
             yield "fdb: " + json.dumps(strip(entry), sort_keys=True)
     if os.path.isdir("/proc/sys/net/mpls"):
         for line in records("ip -d -j -f mpls route"):
@@ -106,17 +110,16 @@ def picture(name):
         yield from sysctls(kind)
     for link in json.loads(run("ip -j link")):
         if link.get("link_type") != "loopback" and link["ifname"] not in FALLBACKS:
-            for line in run("ethtool -k " + link["ifname"]).splitlines()[1:]:
-                # What a driver offers may differ, what was asked for may not.
-                if "[fixed]" not in line:
-                    yield "feature %s %s" % (link["ifname"], line.strip().replace(" [requested on]", ""))
+            for line in run("ethtool -k " + link["ifname"]).splitlines():
+                if line.strip().startswith(FEATURES):
+                    yield "feature %s %s" % (link["ifname"], line.strip())
     yield from raw_links(name)
 
 
 def main(names):
     for name in names:
         with pkt.in_netns(name):
-            for line in picture(name):
+            for line in sorted(picture(name)):
                 print("%s: %s" % (name, line))
 
 

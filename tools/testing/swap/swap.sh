@@ -80,10 +80,10 @@ dressing()
 	route add 192.0.2.80/28 via 192.0.2.1
 	route add 192.0.2.96/28 nexthop via 198.51.100.$far dev u0 nexthop dev t0
 	route add 192.0.2.112/28 via 198.51.100.$far src 203.0.113.$((20 + n))
-	route add 192.0.2.128/28 via 203.0.113.$((4 + far)) encap mpls 200/300
+	route add 192.0.2.128/28 encap mpls 200/300 via 203.0.113.$((4 + far))
 	route add 192.0.2.144/28 dev t0
 	route append 192.0.2.144/28 via 198.51.100.$far dev u0
-	route add 203.0.113.$((24 + far)) dev t6 encap ip id 6 src 198.51.100.$n dst 198.51.100.$far
+	route add 203.0.113.$((24 + far)) encap ip id 6 src 198.51.100.$n dst 198.51.100.$far dev t6
 	route add blackhole 192.0.2.208/28
 	-6 route add 2001:db8:10::/64 via 2001:db8:1::$far
 	-6 route add 2001:db8:11::/64 nexthop via 2001:db8:1::$far dev t1 nexthop via 2001:db8:3::$far dev t3
@@ -132,12 +132,11 @@ side()
 			net.ipv4.conf.t3.proxy_arp=1 net.ipv6.conf.t1.hop_limit=33 net.ipv6.conf.t1.mtu=1290 \
 			net.ipv6.conf.t3.accept_ra=2 net.ipv4.neigh.t8.gc_stale_time=99 net.ipv6.neigh.t3.base_reachable_time_ms=7000 \
 			net.ipv6.conf.t4.dad_transmits=3 net.ipv6.conf.t5.disable_ipv6=1
-		ethtool -K t0 gso off
-		ethtool -K t2 tx off
+		ethtool -K t0 gso off >/dev/null
+		ethtool -K t2 tx off >/dev/null
 		bridge vlan add vid 5-7 dev t2
 		bridge vlan add vid 8 pvid untagged dev t2
-		bridge fdb add 02:00:00:00:02:99 dev t2 master static vlan 5
-		ip maddr add 01:00:5e:00:00:77 dev t3'
+		bridge fdb add 02:00:00:00:02:99 dev t2 master static vlan 5'
 	dressing "$n" >"$TMP/batch"
 	grep -v '^-' "$TMP/batch" | in_ns "$me" ip -batch -
 	sed -n 's/^-6 //p' "$TMP/batch" | in_ns "$me" ip -6 -batch -
@@ -164,7 +163,7 @@ settled()
 count_tunnels()
 {
 	local one
-	for one in "${ALL[@]}"; do
+	for one in "${NAMES[@]}"; do
 		in_ns "$one" ip -o link show | grep -cE ' t[0-9](@[^:]*)?:'
 	done | awk '{ n += $1 } END { print n }'
 }
