@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A device as RTM_GETLINK dumps it: what of it can be set, and how to say it."""
 
+import functools
 import struct
 
 import netlink as nl
@@ -48,9 +49,13 @@ class Link:
         self.kind = nl.text(info.get(INFO_KIND, b""))
         self.data = info.get(INFO_DATA, b"")
         self.slave_kind = nl.text(info.get(INFO_SLAVE_KIND, b""))
-        self.slave_data = nl.table(info.get(INFO_SLAVE_DATA, b""))
+        self._slave_data = info.get(INFO_SLAVE_DATA, b"")
         self.master = self.u32(MASTER)
         self.fallback = False
+
+    @functools.cached_property
+    def slave_data(self):
+        return nl.table(self._slave_data)
 
     def u32(self, number):
         return nl.number(self.attrs.get(number, b""))
@@ -67,19 +72,23 @@ class Link:
         value = struct.unpack("=i", self.attrs[LINK_NETNSID])[0]
         return None if value < 0 else value
 
-    @property
+    @functools.cached_property
     def lower(self):
         """-> index of the device it was made on ("dev"), in the link namespace; 0 if none"""
         return nl.number(nl.table(self.data).get(LINK_ATTR, b""))
 
-    def family(self, number):
-        return nl.table(nl.table(self.attrs.get(AF_SPEC, b"")).get(number, b""))
+    @functools.cached_property
+    def families(self):
+        return {number: nl.table(value) for number, value in nl.attributes(self.attrs.get(AF_SPEC, b""))}
 
-    @property
+    def family(self, number):
+        return self.families.get(number, {})
+
+    @functools.cached_property
     def ipv4_conf(self):
         return self.family(AF_INET).get(IPV4_CONF, b"")
 
-    @property
+    @functools.cached_property
     def ipv6_conf(self):
         return self.family(AF_INET6).get(IPV6_CONF, b"")
 
@@ -150,8 +159,8 @@ def corrections(old, new):
     if old.attrs.get(IFALIAS, b"\0") != new.attrs.get(IFALIAS, b"\0"):
         parts.append(nl.attribute(IFALIAS, old.attrs.get(IFALIAS, b"")))
     families = []
-    conf = [nl.u32(i, a) for i, (a, b) in enumerate(zip(words(old.ipv4_conf), words(new.ipv4_conf)), 1) if a != b]
-    if conf:
+    if old.ipv4_conf != new.ipv4_conf:
+        conf = [nl.u32(i, a) for i, (a, b) in enumerate(zip(words(old.ipv4_conf), words(new.ipv4_conf)), 1) if a != b]
         families.append(nl.nested(AF_INET, nl.nested(IPV4_CONF, *conf)))
     old6, new6, conf = old.family(AF_INET6), new.family(AF_INET6), []
     for number in (IPV6_TOKEN, IPV6_GEN_MODE):

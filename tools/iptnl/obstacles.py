@@ -15,6 +15,8 @@ INGRESS = 0xfffffff1
 IPMR, AF_BRIDGE = 128, 7
 NFT, NFT_GETCHAIN, NFT_GETFLOWTABLE = 10, 4, 23
 MASTERS = ("bridge", "vrf")
+# Drivers that name the devices they stand on among their own attributes, not as the link
+LOWER_ATTRS = {"vxlan": (3,), "hsr": (1, 2)}
 MDB_PERMANENT = 1
 FORWARDING = 3
 
@@ -63,8 +65,8 @@ class Inspection:
             if not space.links:
                 continue
             with namespaces.inside(space.namespace.fd):
-                for check in (self.fallbacks, self.link_spaces, self.masters, self.programs, self.qdiscs,
-                              self.mirrors, self.multicast_routing, self.nftables, self.bridges, self.sockets):
+                for check in (self.fallbacks, self.link_spaces, self.masters, self.pppoe, self.programs,
+                              self.qdiscs, self.mirrors, self.multicast_routing, self.nftables, self.bridges, self.sockets):
                     check(space, links)
         self.stacked()
 
@@ -99,15 +101,21 @@ class Inspection:
                 wanted.setdefault(index, []).append((ident, space, link))
         for space, links in self.views:
             for upper in links:
-                lower = upper.u32(ln.LINK)
-                if upper.kind in self.kinds or lower not in wanted:
+                found = lowers(upper) & wanted.keys()
+                if upper.kind in self.kinds or not found:
                     continue
                 where = space.namespace.ident if upper.netnsid is None else self.resolve(space, upper.netnsid)
-                for ident, home, link in wanted[lower]:
+                for ident, home, link in [one for index in found for one in wanted[index]]:
                     # A device is its own link if it has none.
                     if ident == where and not (home is space and upper.index == link.index):
                         self.refuse(home, link.name, "%s (%s) in %s is on top of it" % (
                             upper.name, upper.kind or "a device", space.title))
+
+    def pppoe(self, space, _):
+        names = {line.split()[-1] for line in modules.read("/proc/thread-self/net/pppoe").splitlines()[1:] if line}
+        for link in space.links.values():
+            if link.name in names:
+                self.refuse(space, link.name, "a PPPoE session is on top of it")
 
     def masters(self, space, links):
         by_index = {link.index: link for link in links}
@@ -231,6 +239,12 @@ class Inspection:
         for name, group in joined_groups():
             if any(link.name == name for link in space.links.values()):
                 self.notes.append("whatever joined %s on %s in %s has to join again" % (group, name, space.title))
+
+
+def lowers(upper):
+    """-> indexes of the devices that one stands on"""
+    data = nl.table(upper.data) if upper.kind in LOWER_ATTRS else {}
+    return {upper.u32(ln.LINK)} | {nl.number(data[n]) for n in LOWER_ATTRS.get(upper.kind, ()) if n in data}
 
 
 def nsid_of(space, other):

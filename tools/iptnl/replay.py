@@ -49,6 +49,13 @@ class Replay:
                 self.fail(space, what, nl.Error(code, words))
         return [code for code, _ in results]
 
+    def send_each(self, space, requests):
+        """As send, each request with a name of its own for what it is"""
+        results = space.sock.batch([request for _, request in requests])
+        for (what, _), (code, words) in zip(requests, results):
+            if code:
+                self.fail(space, what, nl.Error(code, words))
+
     # ---- the tunnels
 
     def taken_indexes(self):
@@ -88,22 +95,20 @@ class Replay:
 
     def make(self):
         """Make the tunnels."""
-        for space in self.spaces:
-            self.find_fallbacks(space)
         rounds = {}
         for space in self.spaces:
-            there = {link.index: link for link in ln.links(space.sock)}
+            there = ln.links(space.sock)
+            self.find_fallbacks(space, there)
+            there = {(link.index, link.name, link.kind) for link in there}
             for link in space.tunnels():
-                now = there.get(link.index)
-                if now and (now.name, now.kind) == (link.name, link.kind):
-                    continue
-                rounds.setdefault(self.depth(space, link), {}).setdefault(space, []).append(link)
+                if (link.index, link.name, link.kind) not in there:
+                    rounds.setdefault(self.depth(space, link), {}).setdefault(space, []).append(link)
         for depth in sorted(rounds):
             for space, links in rounds[depth].items():
                 self.make_some(space, links)
 
-    def find_fallbacks(self, space):
-        now = {link.name: link for link in ln.links(space.sock)}
+    def find_fallbacks(self, space, there):
+        now = {link.name: link for link in there}
         for link in space.fallbacks():
             new = now.get(link.name)
             if new is None or new.kind != link.kind:
@@ -151,22 +156,24 @@ class Replay:
         for index, secret in space.secrets.items():
             self.try_file(space, space.links[index], settings.set_ipv6, [("stable_secret", secret)])
         pairs = self.pairs(space)
-        self.same_parameters(space, pairs)
-        for old, new in pairs:
-            self.send(space, old.name, ln.corrections(old, new))
-        if not space.idle:
+        requests = [(old.name, request) for old, new in pairs for request in ln.corrections(old, new)]
+        self.send_each(space, requests)
+        if requests and not space.idle:
             pairs = self.pairs(space)           # sysctls follow the address generation mode and the MTU
         self.details(space, pairs)
         if space.idle:
             return
         self.masters(space, pairs)
-        for old, new in pairs:
-            self.send(space, old.name, ln.flags(old, new, ln.SETTABLE | ln.UP))
+        self.send_each(space, [(old.name + ": flags", request) for old, new in pairs
+                               for request in ln.flags(old, new, ln.SETTABLE | ln.UP)])
         self.network(space)
+        if any(late_setting(link) for link in space.links.values()):
+            self.late_settings(space)
+
+    def late_settings(self, space):
+        """What a device takes only when it is up, or that coming up sets."""
         for old, new in self.pairs(space):
-            if old.master:
-                self.send(space, old.name, ln.port_state(old, new))
-            # To come up makes it the device's MTU.
+            self.send(space, "%s: state of the port" % old.name, ln.port_state(old, new))
             if old.ipv6_conf and new.ipv6_conf and settings.ipv6_mtu(old.ipv6_conf) != settings.ipv6_mtu(new.ipv6_conf):
                 self.try_file(space, new, settings.set_ipv6, [("mtu", str(settings.ipv6_mtu(old.ipv6_conf)))])
 
@@ -256,6 +263,8 @@ class Replay:
 
     def settle(self):
         """Wait for addresses, then take away what came by itself and was not there, and add what did not come."""
+        for space in self.spaces:
+            self.same_parameters(space, self.pairs(space))
         end = time.monotonic() + SETTLE
         while time.monotonic() < end and any(self.unsettled(space) for space in self.spaces if not space.idle):
             time.sleep(0.02)
@@ -333,6 +342,10 @@ class Replay:
 def is_part(route, whole):
     """Whether an IPv6 route has some of the next hops of another of the same place"""
     return route.destination() == whole.destination() and route.devices <= whole.devices
+
+
+def late_setting(link):
+    return link.slave_kind == "bridge" or link.ipv6_conf and settings.ipv6_mtu(link.ipv6_conf) != link.u32(ln.MTU)
 
 
 def hexed(value):

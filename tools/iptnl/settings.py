@@ -137,22 +137,23 @@ def set_ipv6(name, values):
 # ---- the neighbours' timers
 
 def neighbour_tables(sock):
-    """-> {(table, index): parameters as dumped}, of single devices"""
+    """-> {(table, index): parameters as dumped but for the index}, of single devices"""
     found = {}
     for body in sock.dump(GETNEIGHTBL, bytes(4)):
         attrs = nl.table(body, 4)
         parameters = attrs.get(NDTA_PARMS, b"")
-        index = nl.number(nl.table(parameters).get(NDTPA_IFINDEX, b""))
-        if index:
-            found[nl.text(attrs[NDTA_NAME]), index] = b"".join(
-                nl.attribute(n, v) for n, v in nl.attributes(parameters) if n not in (NDTPA_IFINDEX, NDTPA_REFCNT))
+        # Those of a device begin with its index; the table's own have none.
+        if len(parameters) >= 8 and struct.unpack_from("=HH", parameters) == (8, NDTPA_IFINDEX):
+            found[nl.text(attrs[NDTA_NAME]), nl.number(parameters[4:8])] = parameters[8:]
     return found
 
 
 def set_neighbour_table(name, index, old, new):
     """-> requests for what differs"""
+    if old == new:
+        return []
     now = nl.table(new)
-    change = [nl.attribute(n, v) for n, v in nl.attributes(old) if now.get(n, v) != v]
+    change = [nl.attribute(n, v) for n, v in nl.attributes(old) if n != NDTPA_REFCNT and now.get(n, v) != v]
     if not change:
         return []
     return [(SETNEIGHTBL, nl.REPLACE, bytes(4) + nl.string(NDTA_NAME, name) + nl.nested(

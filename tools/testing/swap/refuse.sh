@@ -15,11 +15,11 @@ refuses()
 	local name=$1 regex=$2
 	shift 2
 	[ $# -gt 0 ] || set -- swap
-	picture was "$N0" "$N1"
+	{ links n0; links n1; } >"$TMP/was"
 	status_is "$name: refused" 1 iptnl "$@"
 	said "$name: says what it is" "^iptnl: $regex"
 	status_is "$name: refused by --dry-run, too" 1 iptnl "$@" --dry-run
-	picture is "$N0" "$N1"
+	{ links n0; links n1; } >"$TMP/is"
 	same "$name: nothing was changed" was is
 	check "$name: the modules are the kernel's" whose theirs
 	check "$name: ours are not there" test ! -d /sys/module/ip_tunnel_core

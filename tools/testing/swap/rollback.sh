@@ -88,6 +88,22 @@ killed()
 	as_before "$name, in the end" theirs
 }
 
+# iptnl_interrupted: swap, with SIGINT, SIGTERM and SIGHUP on the way
+iptnl_interrupted()
+{
+	local pid rc=0
+	"$IPTNL" swap >"$TMP/said" 2>&1 </dev/null &
+	pid=$!
+	wait_for test -e /run/iptnl/state.json
+	while kill -0 $pid 2>/dev/null && [ -e /run/iptnl/state.json ]; do
+		kill -INT $pid 2>/dev/null || :
+		kill -TERM $pid 2>/dev/null || :
+		kill -HUP $pid 2>/dev/null || :
+	done
+	wait $pid || rc=$?
+	return $rc
+}
+
 begin_in_tree
 new_ns n0 n1
 N0=$(ns n0) N1=$(ns n1)

@@ -115,8 +115,7 @@ side()
 		else
 			# Its packets are those of the other side's namespace.
 			key=$((90 + n))
-			echo "netns set $(ns "$peer") 7"
-			echo "link add made link-netnsid 7 type gretap local 198.51.100.$far remote 198.51.100.$n ikey $key okey $((183 - key))"
+			echo "link add made link-netns $(ns "$peer") type gretap local 198.51.100.$far remote 198.51.100.$n ikey $key okey $((183 - key))"
 			echo "link set made name t9"
 		fi
 		echo "link add br0 type bridge vlan_filtering 1 vlan_default_pvid 1"
@@ -136,6 +135,7 @@ side()
 		ethtool -K t2 tx off >/dev/null
 		bridge vlan add vid 5-7 dev t2
 		bridge vlan add vid 8 pvid untagged dev t2
+		bridge vlan add vid 8 pvid untagged dev br0 self
 		bridge fdb add 02:00:00:00:02:99 dev t2 master static vlan 5'
 	dressing "$n" >"$TMP/batch"
 	grep -v '^-' "$TMP/batch" | in_ns "$me" ip -batch -
