@@ -65,8 +65,8 @@ class Inspection:
             if not space.links:
                 continue
             with namespaces.inside(space.namespace.fd):
-                for check in (self.fallbacks, self.link_spaces, self.masters, self.pppoe, self.programs,
-                              self.qdiscs, self.mirrors, self.multicast_routing, self.nftables, self.bridges, self.sockets):
+                for check in (self.fallbacks, self.link_spaces, self.masters, self.pppoe, self.programs, self.qdiscs,
+                              self.mirrors, self.multicast_routing, self.nftables, self.bridges, self.sockets):
                     check(space, links)
         self.stacked()
 

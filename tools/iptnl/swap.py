@@ -200,8 +200,6 @@ class Swap:
     def prepare(self):
         """Everything short of touching. Raises Refused."""
         lines = list(self.plan.obstacles) + self.plan.files_missing()
-        if os.path.exists(STATE):
-            lines.append("an earlier run was interrupted: 'iptnl recover' finishes it")
         inspection = obstacles.Inspection(self.observe(), self.plan.kinds)
         inspection.run()
         lines += inspection.obstacles

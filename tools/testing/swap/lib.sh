@@ -93,3 +93,6 @@ said()
 		not_ok "$1" "no line like /$2/ in:" "$(head -c 4000 "$TMP/said")"
 	fi
 }
+
+# quote TEXT: as a regular expression that matches just that
+quote() { sed 's/[][.*+?(){}|^$\\]/\\&/g' <<<"$1"; }

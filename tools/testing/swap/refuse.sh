@@ -157,11 +157,11 @@ n0 ip link del f0
 
 # ---- files
 mv "$OURS_DIR/ip_gre.ko" "$OURS_DIR/ip_gre.away"
-refuses "a module that is not installed" "module ip_gre of iptnl is not installed for kernel $(uname -r)"
+refuses "a module that is not installed" "module ip_gre of iptnl is not installed for kernel $(quote "$(uname -r)")\$"
 sed "s/vermagic=$(uname -r)/vermagic=9.9.9$(uname -r | cut -c6-)/" "$OURS_DIR/ip_gre.away" >"$OURS_DIR/ip_gre.ko"
-refuses "a module of another kernel" "$OURS_DIR/ip_gre.ko: made for kernel 9.9.9"
+refuses "a module of another kernel" "$(quote "$OURS_DIR")/ip_gre.ko: made for kernel 9.9.9"
 echo nonsense >"$OURS_DIR/ip_gre.ko"
-refuses "a file that is no module" "$OURS_DIR/ip_gre.ko: not a module"
+refuses "a file that is no module" "$(quote "$OURS_DIR")/ip_gre.ko: not a module"
 mv "$OURS_DIR/ip_gre.away" "$OURS_DIR/ip_gre.ko"
 for file in "$KERNEL_DIR/ip_gre.ko"*; do
 	mv "$file" "$TMP/"

@@ -104,6 +104,7 @@ iptnl_interrupted()
 	return $rc
 }
 
+modprobe dummy
 begin_in_tree
 new_ns n0 n1
 N0=$(ns n0) N1=$(ns n1)
@@ -125,21 +126,34 @@ assert b"\0gre_add_protocol\0" in data
 open(sys.argv[1], "wb").write(data.replace(b"\0gre_add_protocol\0", b"\0gre_zdd_protocol\0"))
 END
 status_is "a module that does not load: rolled back" 3 iptnl swap
-said "a module that does not load: says which" "^failed: cannot load $OURS_DIR/ip_gre.ko: "
+said "a module that does not load: says which" "^failed: cannot load $(quote "$OURS_DIR")/ip_gre.ko: "
 said "a module that does not load: says that all is as before" '^32 tunnels in 2 namespaces are as before, interruption [0-9]+ ms$'
 as_before "a module that does not load" theirs
 check "ip_tunnel_core is not left" test ! -d /sys/module/ip_tunnel_core
 cp "$TMP/ip_gre.ko" "$OURS_DIR/ip_gre.ko"
 
-# ---- a tunnel that ours refuses and the kernel's take: its number of octets
-# is not that of the flags, which the kernel's do not look at
-check "a tunnel that ours will refuse" nl n0 new odd ipip LOCAL=192.0.2.1 REMOTE=192.0.2.201 FLAGS=0x1000
-picture before "$N0" "$N1"
-status_is "a tunnel that ours refuse: rolled back" 3 iptnl swap
-said "a tunnel that ours refuse: named" "^failed: odd in $N0: "
-as_before "a tunnel that ours refuse" theirs
-n0 ip link del odd
-picture before "$N0" "$N1"
+# ---- a tunnel that cannot be made: somebody takes its name meanwhile, and gives
+# it up when ours are gone again
+bg n0 python3 "$SWAP_DIR/squatter.py" g3 leave
+wait_for grep -q waiting "$BG_OUT"
+status_is "a name that is taken: rolled back" 3 iptnl swap
+said "a name that is taken: which" "^failed: g3 in $N0: File exists"
+as_before "a name that is taken" theirs
+wait "$BG" || :
+
+# ---- and does not: nothing can bring that one back, but all the others are
+bg n0 python3 "$SWAP_DIR/squatter.py" g3 stay
+wait_for grep -q waiting "$BG_OUT"
+status_is "a name that stays taken: not all could be restored" 4 iptnl swap
+said "a name that stays taken: which" "^failed: g3 in $N0: File exists"
+said "a name that stays taken: says what to do" "'iptnl recover' tries again\$"
+check "a name that stays taken: the modules are the kernel's" whose theirs
+check "a name that stays taken: the others pass traffic" works
+wait "$BG" || :
+status_is "a name that stays taken: recover" 4 iptnl recover
+n0 ip link del g3
+status_is "a name that was given up: recover" 0 iptnl recover
+as_before "a name that was given up" theirs
 
 # ---- killed
 killed "saved()" swap

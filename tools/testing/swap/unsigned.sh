@@ -13,7 +13,7 @@ check "ours is not signed" test -z "$(modinfo -F sig_id "$OURS_DIR/ipip.ko")"
 echo 1 >/sys/module/module/parameters/sig_enforce
 before=$(links n0)
 status_is "unsigned modules: refused" 1 iptnl swap
-said "unsigned modules: says which" "^iptnl: $OURS_DIR/ipip.ko: not signed, and module.sig_enforce is on\$"
+said "unsigned modules: says which" "^iptnl: $(quote "$OURS_DIR")/ipip.ko: not signed, and module.sig_enforce is on\$"
 status_is "unsigned modules: refused by --dry-run, too" 1 iptnl swap --dry-run
 check "unsigned modules: nothing is unloaded" whose theirs
 expect_eq "unsigned modules: the tunnel is as before" "$before" "$(links n0)"
