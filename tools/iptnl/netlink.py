@@ -14,6 +14,7 @@ REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 ACK_TLVS, CAPPED = 0x200, 0x100
 SOL_NETLINK, CAP_ACK, EXT_ACK, STRICT = 270, 10, 11, 12
 BATCH = 32              # messages in one go; their acknowledgements must fit into the receive buffer
+RECEIVE = 1 << 16       # the kernel fills at most half of it
 HEAD = struct.Struct("=HH").unpack_from
 TRIES = 20              # of a dump that changes while it is read
 
@@ -115,11 +116,11 @@ class Socket:
         return struct.pack("=IHHII", 16 + len(body), kind, REQUEST | flags, self.sequence, 0) + body
 
     def _messages(self):
-        data = self.sock.recv(1 << 19)
-        while len(data) >= 16:
-            size, kind, flags, sequence = struct.unpack_from("=IHHI", data)
-            yield kind, flags, sequence, data[:size]
-            data = data[(size + 3) & ~3:]
+        data, at = self.sock.recv(RECEIVE), 0
+        while at + 16 <= len(data):
+            size, kind, flags, sequence = struct.unpack_from("=IHHI", data, at)
+            yield kind, flags, sequence, data[at:at + size]
+            at += size + 3 & ~3
 
     def _dump(self, kind, body):
         found, torn = [], False

@@ -291,7 +291,7 @@ class Swap:
                 self.take()
                 if self.unchanged():
                     break
-                self.observe()
+                self.prepare()
             else:
                 raise Refused(["the tunnels change all the time"])
             block_signals()
@@ -327,7 +327,7 @@ class Swap:
     def restore(self, files, stop=False):
         """Load files, and give everything back. -> failures"""
         load_all(files)
-        giving = replay.Replay(self.spaces, self.shapes, self.taken_at)
+        giving = replay.Replay(self.spaces, self.shapes, self.taken_at, lenient=not stop)
         for _ in range(ATTEMPTS):
             taken = giving.taken_indexes()
             if not taken:
@@ -386,8 +386,11 @@ def give_back(giving, parameters, stop=False):
     if giving.failures and stop:
         return giving.failures
     for space in giving.spaces:
-        with namespaces.inside(space.namespace.fd):
-            giving.dress(space)
+        try:
+            with namespaces.inside(space.namespace.fd):
+                giving.dress(space)
+        except Exception as error:      # the other namespaces have tunnels, too
+            giving.failures.append("namespace %s: %s" % (space.title, words(error)))
     giving.ended = time.monotonic()
     giving.settle()
     modules.set_parameters(parameters)
@@ -468,7 +471,7 @@ def finish(kept, spaces, path, output):
         files = helper + [(kept["undo"][name], kept["before"][name]) for name in names]
         side = OTHER[side]
     load_all([(file, whose) for file, whose in files if not modules.is_loaded(modules.module_name(file))])
-    giving = replay.Replay(spaces, settings.Shapes(kept["shapes"]), kept["taken_at"])
+    giving = replay.Replay(spaces, settings.Shapes(kept["shapes"]), kept["taken_at"], lenient=True)
     failures = give_back(giving, {(module, name): value for module, name, value in kept["parameters"]})
     for line in failures:
         output.say("failed: " + line)

@@ -95,4 +95,8 @@ said()
 }
 
 # quote TEXT: as a regular expression that matches just that
-quote() { sed 's/[][.*+?(){}|^$\\]/\\&/g' <<<"$1"; }
+quote()
+{
+	# shellcheck disable=SC2001
+	sed 's/[].*+?(){}|^$\\[]/\\&/g' <<<"$1"
+}

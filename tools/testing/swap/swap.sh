@@ -92,6 +92,11 @@ dressing()
 	-6 route add 2001:db8:14::/64 dev t4 metric 5 table 100
 	-f mpls route add 100 via inet 203.0.113.$((4 + far)) dev t1
 	-f mpls route add 101 nexthop as 102 via inet 203.0.113.$((4 + far)) dev t1 nexthop as 103 via inet 198.51.100.$far dev u0
+	link set tunl0 mtu 1300 alias "made by the module" up
+	addr add 203.0.113.$((100 + n))/32 dev tunl0
+	nexthop add id 20 dev tunl0
+	route add 192.0.2.224/28 nhid 20
+	route add 192.0.2.240/28 dev tunl0
 	rule add iif t1 lookup 100 pref 1000
 	rule add oif t3 lookup 100 pref 1001
 	END
