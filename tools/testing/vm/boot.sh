@@ -11,6 +11,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/layer.sh"
 
 # What the initramfs must load to reach the root and the host.
 INITRAMFS_MODULES=(virtio_pci 9pnet_virtio 9p overlay virtio_console)
+UEFI_FIRMWARE=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd # of the package ovmf
+APPEND=${APPEND:-}
 
 kernel_image() {
 	if [[ $1 == debug ]]; then
@@ -21,7 +23,7 @@ kernel_image() {
 }
 
 initramfs_path() {
-	echo "$CACHE/initramfs/$1-$({ kernel_image "$1"; cat "$VM_DIR/initramfs-init"; printf '%s\n' "${INITRAMFS_MODULES[@]}"; } | hash_text).cpio"
+	echo "$CACHE/initramfs/$1-$({ sha256sum <"$(kernel_image "$1")"; cat "$VM_DIR/initramfs-init"; printf '%s\n' "${INITRAMFS_MODULES[@]}"; } | hash_text).cpio"
 }
 
 initramfs_ensure() {
@@ -127,7 +129,17 @@ qemu_command() {
 		port stdout "$dir/stdout"
 		port stderr "$dir/stderr"
 	fi
-	QEMU+=(-kernel "$(kernel_image "$kernel")" -initrd "$(initramfs_path "$kernel")" -append "$(kernel_options "$kernel") iptnl.lower=$lower ")
+	[[ ! -f $dir/uefi-variables ]] || secure_boot "$dir/uefi-variables"
+	QEMU+=(-kernel "$(kernel_image "$kernel")" -initrd "$(initramfs_path "$kernel")"
+		-append "$(kernel_options "$kernel") $APPEND iptnl.lower=$lower ")
+}
+
+# UEFI firmware with these variables. It enforces Secure Boot if they hold a platform key: its flash can then be written
+# in system management mode only, which takes this sort of machine.
+secure_boot() {
+	QEMU+=(-machine "q35,smm=on" -global "driver=cfi.pflash01,property=secure,value=on"
+		-drive "if=pflash,unit=0,format=raw,readonly=on,file=$UEFI_FIRMWARE"
+		-drive "if=pflash,unit=1,format=raw,file=$1")
 }
 
 # Nothing hangs for ever (panic=-1 with -no-reboot ends QEMU), nothing is lost from the log, and the watchdogs

@@ -34,7 +34,11 @@ snapshot() {
 }
 
 kernel_release() {
-	if [[ $1 == debug ]]; then debug_release; else root_release "$(root_path "$1")"; fi
+	case $1 in
+	debug) debug_release ;;
+	other) echo "$OTHER_RELEASE" ;;
+	*) root_release "$(root_path "$1")" ;;
+	esac
 }
 
 # Where, seen from inside the root, the kernel's build directory is.

@@ -47,7 +47,10 @@ need_tools() {
 	((${#missing[@]} == 0)) || die "missing ${missing[*]}; 'make deps' installs what is needed"
 }
 
-# ---- the kernels
+# ---- the kernels: those that roots are made for; the debug kernel; and "other", of a root directory that was given
+
+OTHER_ROOT='' OTHER_RELEASE=''
+export OTHER_ROOT OTHER_RELEASE
 
 is_kernel() {
 	local k

@@ -38,6 +38,10 @@ root_packages() {
 # Where the root of KERNEL is, or will be.
 root_path() {
 	local name hash
+	if [[ $1 == other ]]; then
+		echo "$OTHER_ROOT"
+		return
+	fi
 	name=$(root_name "$1")
 	hash=$({ printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")"; root_packages; } | hash_text)
 	echo "$CACHE/roots/$name-$hash"
