@@ -142,11 +142,12 @@ secure_boot() {
 		-drive "if=pflash,unit=1,format=raw,file=$1")
 }
 
-# Nothing hangs for ever (panic=-1 with -no-reboot ends QEMU), nothing is lost from the log, and the watchdogs
-# allow for an emulated processor on a busy machine. In the debug kernel the firmware's tables of interrupts take
-# minutes to interpret, and nothing here uses those interrupts.
+# Nothing hangs for ever (panic=-1 with -no-reboot ends QEMU), nothing is lost from the log, and the watchdogs and the
+# test of the timer allow for an emulated processor on a busy machine. In the debug kernel the firmware's tables of
+# interrupts take minutes to interpret, and nothing here uses those interrupts.
 kernel_options() {
 	[[ $1 != debug ]] || echo -n 'pci=noacpi '
-	echo 'console=ttyS0 ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0 init_on_alloc=0 no5lvl tsc=reliable norandmaps' \
-		'watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=180 sysctl.kernel.hung_task_timeout_secs=300'
+	echo 'console=ttyS0 ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0 init_on_alloc=0 no5lvl' \
+		'tsc=reliable norandmaps no_timer_check watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=180' \
+		'sysctl.kernel.hung_task_timeout_secs=300'
 }
