@@ -19,7 +19,7 @@ DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
 .PHONY: modules install clean deps demo check check-debug parity check-clients lint roots debug-kernel help
-.PHONY: dist deb rpm dkms-install dkms-remove release-check
+.PHONY: dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
 modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
@@ -74,6 +74,10 @@ rpm: ## make RPMs in dist/
 dist: ## make the release tarball of the last commit in dist/
 	@tools/deps --only git python3
 	@tools/package dist
+
+check-package: deps ## install the Debian package in clean roots and boot them; Secure Boot (KERNELS="6.1 6.12 7.2")
+	@tools/deps $(DEB_TOOLS) ovmf openssl
+	@tools/testing/package/check-package $(KERNELS)
 
 release-check: ## prove that the last commit can be released
 	@tools/deps $(DEB_TOOLS) $(RPM_TOOLS)
