@@ -18,7 +18,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
-.PHONY: modules install clean deps demo check check-debug parity check-clients lint roots debug-kernel help
+.PHONY: modules install clean deps demo check check-debug parity check-clients check-swap lint roots debug-kernel help
 .PHONY: dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
@@ -52,6 +52,9 @@ parity: deps ## compare with the kernel's own modules, scenario by scenario (KER
 
 check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the modules, on every kernel
 	@tools/testing/check --clients
+
+check-swap: deps ## "iptnl swap" and "restore" under 200 tunnels, refusals and rollback, on every kernel
+	@tools/testing/check --swap
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint
