@@ -213,9 +213,10 @@ static __be32 ip_tnl_next_hop(struct sk_buff *skb, struct net_device *dev, struc
 }
 
 /*
- * The route of the outer packet, from the flow's cache while that is good. On
- * success f->saddr is the source that goes with it. Return: a reference to the
- * route, or NULL.
+ * The route of the outer packet, from the flow's cache while that is good. A
+ * route with a lightweight tunnel is not kept: the cache may be that tunnel's
+ * own, which would then hold itself for ever. On success f->saddr is the source
+ * that goes with it. Return: a reference to the route, or NULL.
  */
 static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net,
 				       struct ip_tnl_flow *f)
@@ -235,7 +236,7 @@ static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net,
 	if (IS_ERR(rt))
 		return NULL;
 	f->saddr = fl4.saddr;
-	if (f->dst_cache)
+	if (f->dst_cache && !rt->dst.lwtstate)
 		dst_cache_set_ip4(f->dst_cache, &rt->dst, fl4.saddr);
 	return rt;
 }
