@@ -81,8 +81,10 @@ def tool(*command):
     return done.returncode, done.stdout.strip(), done.stderr.strip()
 
 
-def information(path, field):
-    return tool("modinfo", "-F", field, path)[1]
+def information(path):
+    """-> {field: value} of a file"""
+    lines = (line.partition(":") for line in tool("modinfo", path)[1].splitlines())
+    return {field: value.strip() for field, _, value in lines}
 
 
 def found_by_modprobe(name):
@@ -204,15 +206,16 @@ def file_obstacles(name, side):
     if not path:
         where = "of iptnl" if side == OURS else "of the kernel"
         return ["module %s %s is not installed for kernel %s" % (name, where, release())]
-    magic = information(path, "vermagic").split()
+    about = information(path)
+    magic = about.get("vermagic", "").split()
     if not magic:
         return ["%s: not a module" % path]
     if magic[0] != release():
         return ["%s: made for kernel %s, this is %s" % (path, magic[0], release())]
-    if side == OURS and not information(path, "version"):
+    if side == OURS and not about.get("version"):
         return ["%s: not a module of iptnl (it has no version)" % path]
     demanded = signature_demanded()
-    if demanded and not information(path, "sig_id"):
+    if demanded and not about.get("sig_id"):
         return ["%s: not signed, and %s" % (path, demanded)]
     return []
 

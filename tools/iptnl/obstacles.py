@@ -18,6 +18,7 @@ MASTERS = ("bridge", "vrf")
 # Drivers that name the devices they stand on among their own attributes, not as the link
 LOWER_ATTRS = {"vxlan": (3,), "hsr": (1, 2)}
 MDB_PERMANENT = 1
+XDP_ATTACHED = 2
 FORWARDING = 3
 
 
@@ -133,7 +134,7 @@ class Inspection:
     def programs(self, space, _):
         for link in space.links.values():
             xdp = nl.table(link.attrs.get(ln.XDP, b""))
-            if nl.number(xdp.get(1, b"")):
+            if nl.number(xdp.get(XDP_ATTACHED, b"")):
                 self.refuse(space, link.name, "has an XDP program")
             for hook in tcx_programs(link.index):
                 self.refuse(space, link.name, "has a BPF program at tcx %s" % hook)
@@ -147,8 +148,6 @@ class Inspection:
 
     def mirrors(self, space, _):
         """Actions that send to the device lose it, and do not find it again."""
-        if not os.path.exists("/sys/module/act_mirred"):
-            return
         body = bytes(4) + nl.nested(1, nl.nested(1, nl.string(1, "mirred")))
         for message in space.sock.dump_if_known(GETACTION, body):
             for _, action in nl.attributes(nl.table(message, 4).get(1, b"")):
@@ -173,8 +172,8 @@ class Inspection:
                 self.refuse(space, link.name, "is an interface of multicast routing")
 
     def nftables(self, space, _):
-        if not os.path.exists("/sys/module/nf_tables"):
-            return
+        if not os.path.exists("/sys/module/nf_tables") and not modules.is_builtin("nf_tables"):
+            return                      # to ask would load it
         names = {link.name for link in space.links.values()}
         sock = nl.Socket(nl.NETFILTER)
         try:
@@ -197,7 +196,7 @@ class Inspection:
         for message in space.sock.dump_if_known(GETMDB, struct.pack("=BxxxI", AF_BRIDGE, 0)):
             for _, entry in nl.attributes(nl.table(message, 8).get(1, b"")):
                 for _, info in nl.attributes(entry):
-                    index, state = struct.unpack_from("=IB", info, 4)
+                    index, state = struct.unpack_from("=IB", info)
                     if index in ports and state & MDB_PERMANENT:
                         self.refuse(space, ports[index].name, "has a permanent group of its bridge (bridge mdb)")
         for message in space.sock.dump_if_known(GETVLAN, struct.pack("=BxxxI", AF_BRIDGE, 0)):
@@ -224,6 +223,8 @@ class Inspection:
                 self.refuse(space, name, "has the name of a fallback device that the module would make")
             elif not fallback and made:
                 self.notes.append("%s will appear in %s" % (name, space.title))
+            elif fallback and changed(fallback):
+                self.refuse(space, name, "has parameters from 'ip tunnel change', which cannot be given again")
             elif fallback and fallback.is_up:
                 self.notes.append("%s in %s gets another interface index (it has %d)" % (
                     name, space.title, fallback.index))
@@ -258,11 +259,19 @@ def nsid_of(space, other):
 
 
 def special_vlan(entry):
+    """Whether somebody set its state, tunnel, limit of groups, or suppression of neighbour discovery"""
+    state, tunnel, limit, suppress = 3, 4, 8, 9
     attrs = nl.table(entry)
-    # INFO and RANGE say which; the state is forwarding; anything else is zero unless somebody set it,
-    # but for statistics (4) and a port's share in multicast (5 and more: on, no limit, temporary).
-    return nl.number(attrs.get(3, b"\3")) != FORWARDING or 4 in attrs and bool(nl.table(attrs[4])) and \
-        nl.number(nl.table(attrs[4]).get(1, b"")) != 0
+    return nl.number(attrs.get(state, b"\3")) != FORWARDING or any(
+        nl.number(value) for value in (nl.table(attrs.get(tunnel, b"")).get(1, b""), attrs.get(limit, b""),
+                                       attrs.get(suppress, b"")))
+
+
+def changed(fallback):
+    """Whether it has a link, TTL, TOS, DF or mark: the module makes it without."""
+    ttl = 4 if fallback.kind == "ipip" else 8
+    data = nl.table(fallback.data)
+    return any(nl.number(data.get(n, b"")) for n in (ln.LINK_ATTR, ttl, ttl + 1, 10, 20))
 
 
 # All nodes, all routers: joined by the kernel; and the solicited-node groups.

@@ -14,6 +14,7 @@ import netlink as nl
 import routing
 import settings
 import snapshot
+import sysfs
 
 SETTLE = 10                     # seconds for addresses to get usable
 DONE = (0, errno.EEXIST)
@@ -284,6 +285,14 @@ class Replay:
                     self.fail(space, describe(route), nl.Error(code, words))
                 return
             left = again
+
+    def sysfs(self):
+        wanted = {i: (space.namespace.fd, space.sysfs) for i, space in enumerate(self.spaces) if space.sysfs}
+        try:
+            for i, wrong in sysfs.write(wanted).items() if wanted else ():
+                self.failures += ["%s in %s" % (line, self.spaces[i].title) for line in wrong]
+        except OSError as error:
+            self.failures.append(error.strerror)
 
     # ---- afterwards
 

@@ -27,6 +27,7 @@ class Space:
             self.sock, self.control = nl.Socket(), settings.control_socket()
         self.links, self.addresses, self.nexthops, self.routes, self.neighbours = {}, [], [], [], []
         self.features, self.secrets, self.parameters, self.mpls, self.vlans = {}, {}, {}, [], {}
+        self.sysfs = {}                 # name -> file -> what it says
         self.link_space = {}            # netnsid -> ident of that namespace
         self.idle = True
 
@@ -119,7 +120,7 @@ class Space:
             "neighbours": [n.body.hex() for n in self.neighbours],
             "features": list(self.features.items()), "secrets": list(self.secrets.items()),
             "parameters": [[name, index, value.hex()] for (name, index), value in self.parameters.items()],
-            "mpls": self.mpls,
+            "mpls": self.mpls, "sysfs": self.sysfs,
             "vlans": [[index, value] for index, value in self.vlans.items()],
             "link_space": list(self.link_space.items())}
 
@@ -134,7 +135,7 @@ class Space:
             setattr(self, name, [kind(bytes.fromhex(body)) for body in kept[name]])
         self.features, self.secrets = dict(kept["features"]), dict(kept["secrets"])
         self.parameters = {(name, index): bytes.fromhex(value) for name, index, value in kept["parameters"]}
-        self.mpls = kept["mpls"]
+        self.mpls, self.sysfs = kept["mpls"], kept["sysfs"]
         self.vlans = {index: [tuple(v) for v in value] for index, value in kept["vlans"]}
         self.link_space = {ident: tuple(where) for ident, where in kept["link_space"]}
 

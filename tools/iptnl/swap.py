@@ -25,6 +25,7 @@ import rehearsal
 import replay
 import settings
 import snapshot
+import sysfs
 
 RUN = "/run/iptnl"
 STATE, LOCK = RUN + "/state.json", RUN + "/lock"
@@ -216,6 +217,10 @@ class Swap:
             if space.links:
                 with namespaces.inside(space.namespace.fd):
                     space.take(self.shapes)
+        wanted = {i: (space.namespace.fd, [link.name for link in space.links.values()])
+                  for i, space in enumerate(self.spaces) if space.links}
+        for i, found in sysfs.read(wanted).items():
+            self.spaces[i].sysfs = found
 
     def unchanged(self):
         """Whether the tunnels are still those that were taken"""
@@ -263,6 +268,7 @@ class Swap:
         kept = {"boot": boot_id(), "release": modules.release(), "side": self.plan.side, "before": self.plan.before,
                 "unloaded": self.plan.unloaded, "files": self.plan.files, "undo": self.plan.undo,
                 "kinds": sorted(self.plan.kinds), "leaving": self.plan.leaving,
+                "came": self.came,
                 "old_helper_file": self.plan.old_helper_file, "taken_at": self.taken_at,
                 "shapes": self.shapes.known, "parameters": [[*key, value] for key, value in self.parameters.items()],
                 "spaces": [space.freeze() for space in self.spaces]}
@@ -326,15 +332,8 @@ class Swap:
 
     def restore(self, files, stop=False):
         """Load files, and give everything back. -> failures"""
-        load_all(files)
         giving = replay.Replay(self.spaces, self.shapes, self.taken_at, lenient=not stop)
-        for _ in range(ATTEMPTS):
-            taken = giving.taken_indexes()
-            if not taken:
-                break
-            giving.step_over(taken)
-            modules.unload(self.plan.unloaded)
-            load_all(files)
+        load_free(giving, files)
         failures = give_back(giving, self.parameters, stop)
         self.ended = giving.ended
         return failures
@@ -380,6 +379,19 @@ def load_all(files):
         modules.load(path, side)
 
 
+def load_free(giving, files):
+    """Load files, such that the devices the modules make leave the tunnels' indexes alone."""
+    load_all(files)
+    for _ in range(ATTEMPTS):
+        taken = giving.taken_indexes() if files else {}
+        if not taken:
+            break
+        giving.step_over(taken)
+        loaded = [modules.module_name(path) for path, _ in files]
+        modules.unload([name for name in reversed(loaded) if name in CARRIED])
+        load_all([(path, side) for path, side in files if not modules.is_loaded(modules.module_name(path))])
+
+
 def give_back(giving, parameters, stop=False):
     """-> failures; with stop, go no further when a tunnel could not be made"""
     giving.make()
@@ -391,6 +403,7 @@ def give_back(giving, parameters, stop=False):
                 giving.dress(space)
         except Exception as error:      # the other namespaces have tunnels, too
             giving.failures.append("namespace %s: %s" % (space.title, words(error)))
+    giving.sysfs()
     giving.ended = time.monotonic()
     giving.settle()
     modules.set_parameters(parameters)
@@ -440,6 +453,9 @@ def recover(path, output):
     block_signals()
     try:
         return finish(kept, spaces, path, output)
+    except Exception as error:          # the file stays, to try again
+        output.say("failed: " + words(error))
+        return BROKEN
     finally:
         forget_signals()
         output.release()
@@ -470,8 +486,8 @@ def finish(kept, spaces, path, output):
         helper = [(kept["old_helper_file"], OTHER[side])] if kept["leaving"] else []
         files = helper + [(kept["undo"][name], kept["before"][name]) for name in names]
         side = OTHER[side]
-    load_all([(file, whose) for file, whose in files if not modules.is_loaded(modules.module_name(file))])
     giving = replay.Replay(spaces, settings.Shapes(kept["shapes"]), kept["taken_at"], lenient=True)
+    load_free(giving, [(file, whose) for file, whose in files if not modules.is_loaded(modules.module_name(file))])
     failures = give_back(giving, {(module, name): value for module, name, value in kept["parameters"]})
     for line in failures:
         output.say("failed: " + line)
@@ -480,5 +496,7 @@ def finish(kept, spaces, path, output):
         output.say("not everything could be restored; %s is kept" % path)
         return BROKEN
     os.unlink(path)
+    for name in kept["came"] if side != kept["side"] else ():
+        modules.tool("rmmod", name)
     output.say("%s restored, with the %s modules" % (plural(count, "tunnel"), side))
     return FINE

@@ -50,7 +50,7 @@ iptnl()
 {
 	local rc=0
 	"$IPTNL" "$@" >"$TMP/said" 2>&1 </dev/null || rc=$?
-	return $rc
+	return "$rc"
 }
 
 # picture FILE NS...: all there is to see of these namespaces, without counters

@@ -21,9 +21,9 @@ COMMANDS = ("ip -d -j link", "ip -d -j addr", "ip -d -j route show table all", "
             "ip -d -j nexthop", "ip -j rule", "ip -6 -j rule", "bridge -d -j link", "bridge -j vlan")
 NEIGHBOURS = ("ip -j neigh show nud permanent", "ip -6 -j neigh show nud permanent", "ip -j neigh show proxy",
               "ip -6 -j neigh show proxy")
-VOLATILE = ("stats", "stats64", "valid_life_time", "preferred_life_time", "cache", "expires", "hello_timer", "tcn_timer",
-            "topology_change_timer", "gc_timer", "message_age_timer", "forward_delay_timer", "hold_timer", "used", "age",
-            "mcast_n_groups")
+VOLATILE = ("stats", "stats64", "valid_life_time", "preferred_life_time", "cache", "expires", "used", "age",
+            "hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "message_age_timer",
+            "forward_delay_timer", "hold_timer", "mcast_n_groups")
 # Those that ours and the kernel's drivers both have
 FEATURES = ("generic-segmentation-offload", "generic-receive-offload", "tx-checksum-ip-generic", "tx-nocache-copy",
             "rx-gro-list", "rx-udp-gro-forwarding")
@@ -47,8 +47,6 @@ def strip(item):
     kept = {key: strip(value) for key, value in item.items() if key not in VOLATILE}
     if kept.get("ifname") in FALLBACKS:
         kept.pop("ifindex", None)
-    if kept.get("valid_life_time", 4294967295) != 4294967295:
-        kept.pop("valid_life_time")
     return kept
 
 

@@ -32,8 +32,7 @@ holds()
 	refuses "$1 held by $2" "module $1 is held by .*$2.*--keep-held"
 }
 
-modprobe -a veth vlan macvlan vxlan bonding dummy bridge sch_netem sch_ingress act_mirred cls_matchall \
-	nf_tables fou 8021q 2>/dev/null || modprobe -a veth macvlan vxlan bonding dummy bridge fou 8021q
+modprobe -a veth macvlan vxlan bonding dummy bridge fou 8021q
 begin_in_tree
 new_ns n0 n1
 N0=$(ns n0) N1=$(ns n1)

@@ -95,13 +95,13 @@ iptnl_interrupted()
 	"$IPTNL" swap >"$TMP/said" 2>&1 </dev/null &
 	pid=$!
 	wait_for test -e /run/iptnl/state.json
-	while kill -0 $pid 2>/dev/null && [ -e /run/iptnl/state.json ]; do
-		kill -INT $pid 2>/dev/null || :
-		kill -TERM $pid 2>/dev/null || :
-		kill -HUP $pid 2>/dev/null || :
+	while kill -0 "$pid" 2>/dev/null && [ -e /run/iptnl/state.json ]; do
+		kill -INT "$pid" 2>/dev/null || :
+		kill -TERM "$pid" 2>/dev/null || :
+		kill -HUP "$pid" 2>/dev/null || :
 	done
-	wait $pid || rc=$?
-	return $rc
+	wait "$pid" || rc=$?
+	return "$rc"
 }
 
 modprobe dummy
@@ -111,8 +111,8 @@ N0=$(ns n0) N1=$(ns n1)
 veth_pair n0 v0 - n1 v0 -
 side n0 1 | n0 ip -batch -
 side n1 2 | n1 ip -batch -
-for mac in n0 n1; do
-	in_ns $mac ip link set v0 arp on
+for one in n0 n1; do
+	in_ns "$one" ip link set v0 arp on
 done
 check "traffic passes to begin with" works
 picture before "$N0" "$N1"
