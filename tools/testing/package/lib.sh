@@ -99,10 +99,11 @@ copy_root() {
 	}
 }
 
-# in_copy COMMAND... : in COPY, with $WORK/share as /mnt/share
+# in_copy COMMAND... : in COPY, with $WORK/share as /mnt/share. A kernel that is installed gets no initramfs, which would
+# be made anew again and again: the VM brings its own.
 in_copy() {
 	"$VM_DIR/in-root" "$COPY" -w -b "$WORK/share:/mnt/share" -b "$WORK/running:/mnt/running" -- \
-		env DEBIAN_FRONTEND=noninteractive PATH=/mnt/running:/usr/sbin:/usr/bin:/sbin:/bin "$@" </dev/null
+		env DEBIAN_FRONTEND=noninteractive INITRD=No PATH=/mnt/running:/usr/sbin:/usr/bin:/sbin:/bin "$@" </dev/null
 }
 
 apt() { # COMMAND ARGUMENT...

@@ -23,7 +23,13 @@ kernel_image() {
 }
 
 initramfs_path() {
-	echo "$CACHE/initramfs/$1-$({ sha256sum <"$(kernel_image "$1")"; cat "$VM_DIR/initramfs-init"; printf '%s\n' "${INITRAMFS_MODULES[@]}"; } | hash_text).cpio"
+	local hash
+	hash=$({
+		sha256sum <"$(kernel_image "$1")"
+		cat "$VM_DIR/initramfs-init"
+		printf '%s\n' "${INITRAMFS_MODULES[@]}"
+	} | hash_text)
+	echo "$CACHE/initramfs/$1-$hash.cpio"
 }
 
 initramfs_ensure() {
