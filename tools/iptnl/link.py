@@ -163,7 +163,8 @@ def corrections(old, new):
         conf = [nl.u32(i, a) for i, (a, b) in enumerate(zip(words(old.ipv4_conf), words(new.ipv4_conf)), 1) if a != b]
         families.append(nl.nested(AF_INET, nl.nested(IPV4_CONF, *conf)))
     old6, new6, conf = old.family(AF_INET6), new.family(AF_INET6), []
-    for number in (IPV6_TOKEN, IPV6_GEN_MODE):
+    # A fallback device has nothing of IPv6 until its MTU is set or it is up.
+    for number in (IPV6_TOKEN, IPV6_GEN_MODE) if new6 else ():
         if number in old6 and old6[number] != new6.get(number):
             conf.append(nl.attribute(number, old6[number]))
     if conf:

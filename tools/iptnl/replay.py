@@ -181,7 +181,7 @@ class Replay:
         self.masters(space, pairs)
         self.flags(space, pairs)
         self.network(space)
-        if any(late_setting(link) for link in space.links.values()):
+        if any(late_setting(*pair) for pair in pairs):
             self.late_settings(space)
 
     def flags(self, space, pairs):
@@ -199,8 +199,13 @@ class Replay:
 
     def late_settings(self, space):
         """What a device takes only when it is up, or that coming up sets."""
+        if any(link.fallback for link in space.links.values()):
+            self.timers(space)
         for old, new in self.pairs(space):
             self.send(space, "%s: state of the port" % old.name, ln.port_state(old, new))
+            if old.fallback:
+                self.send(space, old.name, ln.corrections(old, new))
+                self.try_file(space, new, settings.set_ipv6, self.shapes.differences(old, new))
             if old.ipv6_conf and new.ipv6_conf and settings.ipv6_mtu(old.ipv6_conf) != settings.ipv6_mtu(new.ipv6_conf):
                 self.try_file(space, new, settings.set_ipv6, [("mtu", str(settings.ipv6_mtu(old.ipv6_conf)))])
 
@@ -214,24 +219,27 @@ class Replay:
                     "attribute %d is %s, was %s" % (n, hexed(have.get(n)), hexed(want.get(n))) for n in differ))
 
     def details(self, space, pairs):
-        tables = settings.neighbour_tables(space.sock)
         usable = {a.index for a in space.addresses if a.family == routing.AF_INET6 and not a.unsettled}
-        requests = []
         for old, new in pairs:
             try:
                 settings.restore_features(space.control, new.name, space.features[old.index])
             except OSError as error:
                 self.fail(space, old.name, error)
-            for (name, index), value in space.parameters.items():
-                if index == old.index and (name, new.index) in tables:
-                    requests += settings.set_neighbour_table(name, new.index, value, tables[name, new.index])
             self.try_file(space, new, settings.set_ipv6, self.shapes.differences(old, new))
             if old.index in space.mpls:
                 self.try_file(space, new, settings.set_mpls, True)
             if old.index in usable and old.is_up and old.type == ln.ETHERNET:
                 self.hasty.append((space, old.name))
                 self.try_file(space, new, settings.set_ipv6, settings.NO_DAD)
-        self.send(space, "neighbour parameters", requests)
+        self.timers(space)
+
+    def timers(self, space):
+        """The neighbours', of all devices that have such tables"""
+        remap, tables = self.remaps[space], settings.neighbour_tables(space.sock)
+        self.send(space, "neighbour parameters", [
+            request for (name, index), value in space.parameters.items() if (name, remap.get(index, index)) in tables
+            for request in settings.set_neighbour_table(name, remap.get(index, index), value,
+                                                        tables[name, remap.get(index, index)])])
 
     def try_file(self, space, link, function, value):
         try:
@@ -379,8 +387,9 @@ def is_part(route, whole):
     return route.destination() == whole.destination() and route.devices <= whole.devices
 
 
-def late_setting(link):
-    return link.slave_kind == "bridge" or link.ipv6_conf and settings.ipv6_mtu(link.ipv6_conf) != link.u32(ln.MTU)
+def late_setting(old, new):
+    return old.slave_kind == "bridge" or old.ipv6_conf and (
+        not new.ipv6_conf or settings.ipv6_mtu(old.ipv6_conf) != old.u32(ln.MTU))
 
 
 def hexed(value):
