@@ -12,6 +12,7 @@ import socket
 CLONE_NEWNET = 0x40000000
 SYS_PIDFD_GETFD = 438           # the same number on every architecture
 SIOCGSKNS = 0x894c
+FIRST = "/proc/2/ns/net"        # of kthreadd, which never leaves the first one
 INIT_USER, INIT_PID = 0xeffffffd, 0xeffffffc    # inodes of the first namespaces
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -166,7 +167,7 @@ class Search:
 def find():
     """-> (namespaces, the first one first; (name, why) of those that cannot be opened)"""
     search = Search()
-    search.look("/proc/1/ns/net", "host")
+    search.look(FIRST, "host")
     for name in sorted(listing("/run/netns")):
         if os.path.realpath("/run/netns/" + name) and is_netns("/run/netns/" + name):
             search.look("/run/netns/" + name, name)

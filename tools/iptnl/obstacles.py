@@ -23,12 +23,17 @@ FORWARDING = 3
 
 
 def sysctl_fallbacks():
-    """-> 0 if each namespace gets fallback devices, 1 if the first one, 2 if none"""
-    return int(modules.read("/proc/sys/net/core/fb_tunnels_only_for_init_net") or 0)
+    """-> 0 if each namespace gets fallback devices, 1 if the first one, 2 if none; only the first one shows it"""
+    first = os.open(namespaces.FIRST, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with namespaces.inside(first):
+            return int(modules.read("/proc/sys/net/core/fb_tunnels_only_for_init_net") or 0)
+    finally:
+        os.close(first)
 
 
 def is_first(space):
-    return space.namespace.ident[1] == namespaces.inode("/proc/1/ns/net")
+    return space.namespace.ident[1] == namespaces.inode(namespaces.FIRST)
 
 
 def of_programs():
@@ -52,6 +57,7 @@ class Inspection:
 
     def __init__(self, views, kinds):
         self.views, self.kinds = views, kinds           # [(space, links)]
+        self.mode = sysctl_fallbacks()
         self.spaces = {space.namespace.ident: space for space, _ in views}
         self.obstacles, self.notes = [], []
         self.idents = {}                                # (ident of a space, nsid) -> ident
@@ -208,7 +214,7 @@ class Inspection:
     # ---- devices the module makes by itself
 
     def fallbacks(self, space, links):
-        mode = sysctl_fallbacks()
+        mode = self.mode
         made = mode == 0 or mode == 1 and is_first(space)
         expected = {name: kind for name, kind in ln.FALLBACKS.items() if kind in self.kinds}
         there = {link.kind: link for link in space.fallbacks()}

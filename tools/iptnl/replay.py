@@ -206,7 +206,8 @@ class Replay:
             if old.fallback:
                 self.send(space, old.name, ln.corrections(old, new))
                 self.try_file(space, new, settings.set_ipv6, self.shapes.differences(old, new))
-            if old.ipv6_conf and new.ipv6_conf and settings.ipv6_mtu(old.ipv6_conf) != settings.ipv6_mtu(new.ipv6_conf):
+            if old.ipv6_conf and new.ipv6_conf and settings.ipv6_mtu(new.ipv6_conf) != \
+                    settings.ipv6_mtu(old.ipv6_conf) < old.u32(ln.MTU):
                 self.try_file(space, new, settings.set_ipv6, [("mtu", str(settings.ipv6_mtu(old.ipv6_conf)))])
 
     def same_parameters(self, space, pairs):
@@ -389,7 +390,7 @@ def is_part(route, whole):
 
 def late_setting(old, new):
     return old.slave_kind == "bridge" or old.ipv6_conf and (
-        not new.ipv6_conf or settings.ipv6_mtu(old.ipv6_conf) != old.u32(ln.MTU))
+        not new.ipv6_conf or settings.ipv6_mtu(old.ipv6_conf) < old.u32(ln.MTU))
 
 
 def hexed(value):

@@ -27,8 +27,9 @@ VOLATILE = ("stats", "stats64", "valid_life_time", "preferred_life_time", "cache
 # Those that ours and the kernel's drivers both have
 FEATURES = ("generic-segmentation-offload", "generic-receive-offload", "tx-checksum-ip-generic", "tx-nocache-copy",
             "rx-gro-list", "rx-udp-gro-forwarding")
-# Of a link message; and how often the carrier changed is counted too
-COUNTERS = (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48)
+# Of a link message; how often the carrier changed is counted too, and the head- and tailroom that a device asks for
+# follows its traffic
+COUNTERS = (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48, 68, 69)
 SKIP = ("all", "default", "lo")
 
 

@@ -15,14 +15,21 @@ refuses()
 	local name=$1 regex=$2
 	shift 2
 	[ $# -gt 0 ] || set -- swap
-	{ links n0; links n1; } >"$TMP/was"
+	both >"$TMP/was"
 	status_is "$name: refused" 1 iptnl "$@"
 	said "$name: says what it is" "^iptnl: $regex"
 	status_is "$name: refused by --dry-run, too" 1 iptnl "$@" --dry-run
-	{ links n0; links n1; } >"$TMP/is"
+	both >"$TMP/is"
 	same "$name: nothing was changed" was is
 	check "$name: the modules are the kernel's" whose theirs
 	check "$name: ours are not there" test ! -d /sys/module/ip_tunnel_core
+}
+
+# both: the links of both namespaces; those of a bridge and its ports ("bridge" in
+# their link info) without that, since there are timers in it
+both()
+{
+	{ links n0; links n1; } | sed '/ 18:[0-9a-f]*627269646765/s/ 18:[0-9a-f]*//'
 }
 
 # holds MODULE HOLDER: an in-tree user of it
