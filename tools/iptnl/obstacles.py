@@ -69,11 +69,12 @@ class Inspection:
 
     def run(self):
         for space, links in self.views:
-            if not space.links:
-                continue
             with namespaces.inside(space.namespace.fd):
-                for check in (self.fallbacks, self.link_spaces, self.masters, self.pppoe, self.programs, self.qdiscs,
-                              self.mirrors, self.multicast_routing, self.nftables, self.bridges, self.sockets):
+                self.fallbacks(space, links)            # they come where there is no tunnel, too
+                if not space.links:
+                    continue
+                for check in (self.link_spaces, self.masters, self.pppoe, self.programs, self.qdiscs, self.mirrors,
+                              self.multicast_routing, self.nftables, self.bridges, self.sockets):
                     check(space, links)
         self.stacked()
 
