@@ -117,13 +117,13 @@ done
 check "traffic passes to begin with" works
 picture before "$N0" "$N1"
 
-# ---- a module of ours that does not load: it asks for a symbol nobody has
+# ---- a module of ours that does not load: it makes one device's name twice
 cp "$OURS_DIR/ip_gre.ko" "$TMP/ip_gre.ko"
 python3 - "$OURS_DIR/ip_gre.ko" <<'END'
 import sys
 data = open(sys.argv[1], "rb").read()
-assert b"\0gre_add_protocol\0" in data
-open(sys.argv[1], "wb").write(data.replace(b"\0gre_add_protocol\0", b"\0gre_zdd_protocol\0"))
+assert b"\0erspan0\0" in data
+open(sys.argv[1], "wb").write(data.replace(b"\0erspan0\0", b"\0gretap0\0"))
 END
 status_is "a module that does not load: rolled back" 3 iptnl swap
 said "a module that does not load: says which" "^failed: cannot load $(quote "$OURS_DIR")/ip_gre.ko: "
