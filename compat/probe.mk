@@ -17,3 +17,8 @@ ccflags-y += $(call has,NETDEV_NETNS_LOCAL,linux/netdevice.h,netns_local:1)
 ccflags-y += $(call has,SKB_UNSET_TRANSPORT_HEADER,linux/skbuff.h,skb_unset_transport_header)
 ccflags-y += $(if $(shell sed -n '/^struct header_ops/,/^}/p' $(srctree)/include/linux/netdevice.h | grep -A2 parse | grep -w net_device),-DCOMPAT_HAS_HEADER_PARSE_DEV)
 ccflags-y += $(call has,DEV_PATH_TUN,linux/netdevice.h,DEV_PATH_TUN)
+
+# Without this there is no way to end a namespace's tunnels under RTNL.
+ifeq ($(shell grep -sE '[*]exit_(batch_)?rtnl' $(srctree)/include/net/net_namespace.h),)
+$(error this kernel lacks exit_batch_rtnl in struct pernet_operations (6.1 has it from 6.1.170 on): the modules cannot work with it)
+endif

@@ -214,7 +214,7 @@ exchange()
 	local whose=$2
 	check "$1: traffic flows before" flowing
 	status_is "$1: done" 0 iptnl "$1"
-	diag "$(grep interruption "$TMP/said" || :)"
+	diag "note: $(grep interruption "$TMP/said" || :)"
 	said "$1: says how many" "^$TUNNELS tunnels in $((2 * PAIRS)) namespaces carried over, interruption [0-9]+ ms\$"
 	said "$1: says that statistics are new" '^the statistics of the tunnels start at 0$'
 	check "$1: the modules are $whose" whose "$whose"
