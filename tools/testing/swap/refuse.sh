@@ -144,6 +144,9 @@ n0 ip link del br0
 n1 ip link set tunl0 name other
 refuses "a renamed fallback device" "other in $N1: is the renamed tunl0"
 n1 ip link set other name tunl0
+n1 ip tunnel change gre0 tos 0x10
+refuses "a changed fallback device" "gre0 in $N1: has parameters from 'ip tunnel change'"
+n1 ip tunnel change gre0 tos 0
 sysctl -qw net.core.fb_tunnels_only_for_init_net=1
 refuses "a fallback device that would not come back" "gre0 in $N0: would not come back while"
 ip netns add "$(ns bare)"
