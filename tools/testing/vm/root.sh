@@ -11,7 +11,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly ROOT_RECIPE=1 # raise when the way a root is made changes
 ROOT_PACKAGES=(
-	linux-image-amd64 linux-headers-amd64
 	make gcc libc6-dev perl sparse                     # building and checking the modules
 	bc bison flex libelf-dev libssl-dev xz-utils       # building the debug kernel
 	busybox-static # for the initramfs
@@ -28,9 +27,26 @@ root_suite() {
 	esac
 }
 
-# What is in a root: the above, and what the file named by IPTNL_PACKAGES lists. Such a root is one of its own, and
-# so is what is built in it.
-root_packages() {
+# The series of a kernel that its suite may have gone beyond; of the others the suite's own choice is meant.
+root_series() {
+	case $1 in
+	7.2) echo 7.2 ;;
+	esac
+}
+
+# The newest kernel of a series for which a root's package lists have headers: those go from the archive first.
+newest_release() { # ROOT SERIES
+	local name="linux-headers-${2/./[.]}[.][0-9]+[+~]deb[0-9]+-amd64" release
+	release=$(chroot "$1" apt-cache search --names-only "^$name\$" | sed 's/ .*//; s/^linux-headers-//' |
+		sort -V | tail -n 1)
+	[[ -n $release ]] || die "the archive has no headers of a kernel $2 any more"
+	echo "$release"
+}
+
+# What is in a root: the kernel, the above, and what the file named by IPTNL_PACKAGES lists. Such a root is one of its
+# own, and so is what is built in it.
+root_packages() { # KERNEL
+	[[ -n $(root_series "$1") ]] || printf '%s\n' linux-image-amd64 linux-headers-amd64
 	printf '%s\n' "${ROOT_PACKAGES[@]}"
 	[[ -z ${IPTNL_PACKAGES:-} ]] || sed 's/#.*//; s/[[:space:]]//g; /^$/d' "$IPTNL_PACKAGES"
 }
@@ -43,7 +59,7 @@ root_path() {
 		return
 	fi
 	name=$(root_name "$1")
-	hash=$({ printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")"; root_packages; } | hash_text)
+	hash=$({ printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")"; root_packages "$name"; } | hash_text)
 	echo "$CACHE/roots/$name-$hash"
 }
 
@@ -63,11 +79,13 @@ root_ensure() {
 }
 
 root_make() {
-	local kernel=$1 dir=$2 start=$SECONDS
+	local kernel=$1 dir=$2 start=$SECONDS series add=()
 	[[ ! -d $dir ]] || return 0 # another run made it while we waited
+	series=$(root_series "$kernel")
+	[[ -z $series ]] || add=(--customize-hook="'$VM_DIR/add-kernel' \"\$1\" $series")
 	say "kernel $kernel: making its root from Debian $(root_suite "$kernel") (once, about a minute)"
 	bootstrap "kernel $kernel" "$(root_suite "$kernel")" "$dir.tmp" --variant=apt \
-		--include="$(root_packages | paste -sd ,)" \
+		--include="$(root_packages "$kernel" | paste -sd ,)" "${add[@]}" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io'
 	mkdir -p "$dir.tmp/usr/lib/modules/$(root_release "$dir.tmp")/updates" # to mount on
