@@ -35,7 +35,7 @@ static struct ip_tnl_entry *gre_lookup_kind(const struct sk_buff *skb,
 					    const struct ip_tnl_kind *kind, __be32 remote,
 					    __be32 local, const struct gre_header *h)
 {
-	return ip_tnl_lookup(ip_tnl_net(dev_net(skb->dev), kind), skb->dev->ifindex,
+	return ip_tnl_lookup(ip_tnl_net_rcu(dev_net(skb->dev), kind), skb->dev->ifindex,
 			     remote, local, h->key, h->keyed);
 }
 

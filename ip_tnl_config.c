@@ -145,9 +145,10 @@ static void ip_tnl_mirror(struct net_device *dev, const struct ip_tnl_params *p)
 static int ip_tnl_check_duplicate(struct ip_tnl_net *tn, const struct ip_tnl *t,
 				  const struct ip_tnl_params *p, struct netlink_ext_ack *extack)
 {
-	const struct ip_tnl_entry *other = ip_tnl_table_find(tn, p);
-
-	if (!other || other->tnl == t)
+	/* One that is what it was may have others beside it, as a device in external mode. */
+	if (t && ip_tnl_is_duplicate(&ip_tnl_entry_rtnl(t)->p, p))
+		return 0;
+	if (!ip_tnl_table_find(tn, p))
 		return 0;
 	NL_SET_ERR_MSG(extack, "A tunnel with these addresses, key and link exists");
 	return -EEXIST;

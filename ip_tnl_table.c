@@ -12,22 +12,63 @@
  *	group	0	key	sent to the multicast group that a tunnel has as remote
  *	0	0	key	wildcard; whether the key is present does not matter
  *
+ * and not at all where there is no tunnel of that class.
+ *
+ * A lookup takes a while. It would miss a tunnel whose new entry goes in where it
+ * has looked already, in another class or at the head of the same list, and whose
+ * old one goes out ahead of it. So a move is counted between its two halves, and a
+ * lookup that finds the count changed begins anew.
+ *
  * Nothing outside this file knows how the table is made.
  */
+#include <linux/bitops.h>
+#include <linux/once.h>
+#include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/slab.h>
 
 #include "ip_tnl.h"
 
+/* Secret, so that nobody outside can choose ids that end in one bucket. */
+static u64 ip_tnl_hash_secret[4] __read_mostly;
+
+/*
+ * Multiplication of pairs with 64 bits of product and random summands: of two
+ * different ids, the chance to have the same upper 32 bits is 2^-32 (M. Thorup,
+ * "High Speed Hashing for Integers and Strings", 3.5).
+ */
+static u32 ip_tnl_id_hash(const void *data, u32 len, u32 seed)
+{
+	const struct ip_tnl_id *id = data;
+	const u64 *secret = ip_tnl_hash_secret;
+	u64 more = (u64)seed << 32 | seed;
+
+	return ((upper_32_bits(id->ends) + secret[0] + more) *
+		(lower_32_bits(id->ends) + secret[1]) +
+		(upper_32_bits(id->key) + secret[2] + more) *
+		(lower_32_bits(id->key) + secret[3])) >> 32;
+}
+
+static int ip_tnl_id_differs(struct rhashtable_compare_arg *arg, const void *obj)
+{
+	const struct ip_tnl_id *a = arg->key;
+	const struct ip_tnl_id *b = &((const struct ip_tnl_entry *)obj)->id;
+
+	return ((a->ends ^ b->ends) | (a->key ^ b->key)) != 0;
+}
+
 static const struct rhashtable_params ip_tnl_table_params = {
 	.head_offset	= offsetof(struct ip_tnl_entry, node),
 	.key_offset	= offsetof(struct ip_tnl_entry, id),
 	.key_len	= sizeof(struct ip_tnl_id),
+	.hashfn		= ip_tnl_id_hash,
+	.obj_cmpfn	= ip_tnl_id_differs,
 	.automatic_shrinking = true,
 };
 
 int ip_tnl_table_init(struct ip_tnl_net *tn)
 {
+	get_random_once(ip_tnl_hash_secret, sizeof(ip_tnl_hash_secret));
 	return rhltable_init(&tn->table, &ip_tnl_table_params);
 }
 
@@ -37,19 +78,47 @@ void ip_tnl_table_destroy(struct ip_tnl_net *tn)
 	rhltable_destroy(&tn->table);
 }
 
+static u64 ip_tnl_id_ends(__be32 remote, __be32 local)
+{
+	return (u64)(__force u32)remote << 32 | (__force u32)local;
+}
+
+static u64 ip_tnl_id_key(__be32 key, bool keyed)
+{
+	return (__force u32)key | (keyed ? IP_TNL_KEYED : 0);
+}
+
 static struct ip_tnl_id ip_tnl_id(const struct ip_tnl_params *p)
 {
 	bool keyed = p->i_flags & GRE_KEY && !p->unkeyed;
-	struct ip_tnl_id id = {
-		.remote	= p->remote,
-		.local	= ipv4_is_multicast(p->remote) ? 0 : p->local,
-		.key	= keyed ? p->i_key : 0,
-		.keyed	= keyed,
-	};
+	__be32 local = ipv4_is_multicast(p->remote) ? 0 : p->local;
 
-	if (!id.remote && !id.local)
-		id.keyed = 0;
-	return id;
+	return (struct ip_tnl_id) {
+		.ends	= ip_tnl_id_ends(p->remote, local),
+		.key	= ip_tnl_id_key(keyed ? p->i_key : 0, keyed && (p->remote || local)),
+	};
+}
+
+/* Which of the probes of a lookup finds a tunnel. */
+static enum ip_tnl_class ip_tnl_class(const struct ip_tnl_params *p)
+{
+	if (!p->remote)
+		return p->local ? IP_TNL_LOCAL : IP_TNL_WILDCARD;
+	if (ipv4_is_multicast(p->remote))
+		return IP_TNL_GROUP;
+	return p->local ? IP_TNL_EXACT : IP_TNL_REMOTE;
+}
+
+static void ip_tnl_dscp_caches_free(struct ip_tnl_dscp_caches *caches)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(caches->of); i++) {
+		if (caches->of[i])
+			dst_cache_destroy(caches->of[i]);
+		kfree(caches->of[i]);
+	}
+	kfree(caches);
 }
 
 /**
@@ -68,20 +137,31 @@ struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_pa
 
 	if (!e)
 		return NULL;
-	if (dst_cache_init(&e->dst_cache, GFP_KERNEL)) {
-		kfree(e);
-		return NULL;
+	if (dst_cache_init(&e->dst_cache, GFP_KERNEL))
+		goto free_entry;
+	if (p->remote && p->tos & 1) {
+		e->dscp_caches = kzalloc(sizeof(*e->dscp_caches), GFP_KERNEL);
+		if (!e->dscp_caches)
+			goto destroy_cache;
 	}
 	e->id = ip_tnl_id(p);
 	e->tnl = t;
 	e->p = *p;
 	e->encap_hlen = max(ip_encap_hlen(&e->p.encap), 0);
 	return e;
+
+destroy_cache:
+	dst_cache_destroy(&e->dst_cache);
+free_entry:
+	kfree(e);
+	return NULL;
 }
 
 /* Context: any; nobody reads @e any more. */
 void ip_tnl_entry_free(struct ip_tnl_entry *e)
 {
+	if (e->dscp_caches)
+		ip_tnl_dscp_caches_free(e->dscp_caches);
 	dst_cache_destroy(&e->dst_cache);
 	kfree(e);
 }
@@ -89,6 +169,22 @@ void ip_tnl_entry_free(struct ip_tnl_entry *e)
 static void ip_tnl_entry_free_rcu(struct rcu_head *rcu)
 {
 	ip_tnl_entry_free(container_of(rcu, struct ip_tnl_entry, rcu));
+}
+
+/* Counts @e, or counts it out with @more of -1, and says what to look for. Context: RTNL. */
+static void ip_tnl_table_count(struct ip_tnl_net *tn, const struct ip_tnl_entry *e, int more)
+{
+	enum ip_tnl_class class = ip_tnl_class(&e->p);
+	u32 classes = tn->classes & ~(BIT(class) | BIT(class + IP_TNL_BOUND));
+
+	tn->count[class].all += more;
+	if (e->p.link)
+		tn->count[class].bound += more;
+	if (tn->count[class].all)
+		classes |= BIT(class);
+	if (tn->count[class].bound)
+		classes |= BIT(class + IP_TNL_BOUND);
+	WRITE_ONCE(tn->classes, classes);
 }
 
 /**
@@ -102,20 +198,47 @@ static void ip_tnl_entry_free_rcu(struct rcu_head *rcu)
  */
 int ip_tnl_table_insert(struct ip_tnl_net *tn, struct ip_tnl_entry *e)
 {
-	return rhltable_insert(&tn->table, &e->node, ip_tnl_table_params);
+	int err = rhltable_insert(&tn->table, &e->node, ip_tnl_table_params);
+
+	if (err)
+		return err;
+	ip_tnl_table_count(tn, e, 1);
+	/* What is removed from now on may have been moved here: see ip_tnl_lookup(). */
+	smp_store_release(&tn->moves, tn->moves + 1);
+	return 0;
 }
 
 /* Takes @e out and frees it after its last reader. Context: RTNL. */
 void ip_tnl_table_remove(struct ip_tnl_net *tn, struct ip_tnl_entry *e)
 {
+	smp_wmb();		/* after the count of moves */
 	rhltable_remove(&tn->table, &e->node, ip_tnl_table_params);
+	ip_tnl_table_count(tn, e, -1);
 	call_rcu(&e->rcu, ip_tnl_entry_free_rcu);
+}
+
+/* The entries with an id, or NULL. An id fits two registers. Context: RCU read side. */
+static noinline struct rhlist_head *ip_tnl_probe(struct ip_tnl_net *tn, struct ip_tnl_id id)
+{
+	return rhltable_lookup(&tn->table, &id, ip_tnl_table_params);
+}
+
+/**
+ * ip_tnl_is_duplicate() - whether two configurations cannot be there together
+ * @a: configuration
+ * @b: the other; addresses, presence and value of the key, and link count
+ */
+bool ip_tnl_is_duplicate(const struct ip_tnl_params *a, const struct ip_tnl_params *b)
+{
+	return a->remote == b->remote && a->local == b->local && a->link == b->link &&
+	       !((a->i_flags ^ b->i_flags) & GRE_KEY) &&
+	       (!(a->i_flags & GRE_KEY) || a->i_key == b->i_key);
 }
 
 /**
  * ip_tnl_table_find() - find the tunnel that a configuration would duplicate
  * @tn: tunnels of the kind and namespace
- * @p: configuration; addresses, presence and value of the key, and link count
+ * @p: configuration
  *
  * Context: RTNL.
  *
@@ -128,11 +251,9 @@ struct ip_tnl_entry *ip_tnl_table_find(struct ip_tnl_net *tn, const struct ip_tn
 	struct rhlist_head *list, *pos;
 
 	rcu_read_lock();
-	list = rhltable_lookup(&tn->table, &id, ip_tnl_table_params);
+	list = ip_tnl_probe(tn, id);
 	rhl_for_each_entry_rcu(e, pos, list, node) {
-		if (e->p.local == p->local && e->p.link == p->link &&
-		    !((e->p.i_flags ^ p->i_flags) & GRE_KEY) &&
-		    (!(p->i_flags & GRE_KEY) || e->p.i_key == p->i_key)) {
+		if (ip_tnl_is_duplicate(&e->p, p)) {
 			found = e;
 			break;
 		}
@@ -165,6 +286,59 @@ static struct ip_tnl_entry *ip_tnl_pick(struct rhlist_head *list, int link, bool
 	return NULL;
 }
 
+/* The entry of a list that has no more than that, if its device is up. */
+static struct ip_tnl_entry *ip_tnl_only(struct rhlist_head *list)
+{
+	struct ip_tnl_entry *e = container_of(list, struct ip_tnl_entry, node);
+
+	return list && !rcu_access_pointer(list->next) &&
+	       READ_ONCE(e->tnl->tunnel.dev->flags) & IFF_UP ? e : NULL;
+}
+
+/* What a class leaves of a packet's id. */
+static const struct ip_tnl_id ip_tnl_mask[IP_TNL_CLASSES] = {
+	[IP_TNL_EXACT]		= { GENMASK_ULL(63, 0),		GENMASK_ULL(32, 0) },
+	[IP_TNL_REMOTE]		= { GENMASK_ULL(63, 32),	GENMASK_ULL(32, 0) },
+	[IP_TNL_LOCAL]		= { GENMASK_ULL(31, 0),		GENMASK_ULL(32, 0) },
+	[IP_TNL_GROUP]		= { GENMASK_ULL(31, 0),		GENMASK_ULL(32, 0) },
+	[IP_TNL_WILDCARD]	= { 0,				GENMASK_ULL(31, 0) },
+};
+
+/*
+ * One search through the classes that there are. With a candidate at hand, only
+ * a tunnel bound to @link is still of interest.
+ */
+static struct ip_tnl_entry *ip_tnl_search(struct ip_tnl_net *tn, int link,
+					  struct ip_tnl_id packet)
+{
+	const u32 classes = READ_ONCE(tn->classes);
+	u32 todo = classes & (BIT(IP_TNL_CLASSES) - 1);
+	struct ip_tnl_entry *e, *candidate = NULL;
+	enum ip_tnl_class class;
+	struct rhlist_head *list;
+	struct ip_tnl_id id;
+
+	if (!ipv4_is_multicast((__force __be32)lower_32_bits(packet.ends)))
+		todo &= ~BIT(IP_TNL_GROUP);
+	while (todo) {
+		class = __ffs(todo);
+		todo &= todo - 1;
+		id.ends = packet.ends & ip_tnl_mask[class].ends;
+		id.key = packet.key & ip_tnl_mask[class].key;
+		if (class == IP_TNL_GROUP)
+			id.ends <<= 32;		/* the tunnel's remote address */
+		list = ip_tnl_probe(tn, id);
+		if (!list)
+			continue;
+		e = ip_tnl_pick(list, link, class == IP_TNL_EXACT, &candidate);
+		if (e)
+			return e;
+		if (candidate)
+			todo &= classes >> IP_TNL_BOUND;
+	}
+	return candidate;
+}
+
 /* The entry of a device that takes what no other does, if it is there and up. */
 static struct ip_tnl_entry *ip_tnl_last_resort(struct net_device __rcu * const *where)
 {
@@ -173,6 +347,21 @@ static struct ip_tnl_entry *ip_tnl_last_resort(struct net_device __rcu * const *
 	if (!dev || !(READ_ONCE(dev->flags) & IFF_UP))
 		return NULL;
 	return rcu_dereference(((struct ip_tnl *)netdev_priv(dev))->entry);
+}
+
+/* Which tunnel, by all the rules. Apart, so that what most packets need is short. */
+static noinline struct ip_tnl_entry *ip_tnl_lookup_all(struct ip_tnl_net *tn, int link,
+					      struct ip_tnl_id packet)
+{
+	struct ip_tnl_entry *e;
+	unsigned int moves;
+
+	do {
+		moves = smp_load_acquire(&tn->moves);
+		e = ip_tnl_search(tn, link, packet);
+		smp_rmb();	/* what was not found any more comes after the count of its move */
+	} while (unlikely(READ_ONCE(tn->moves) != moves));
+	return e ?: ip_tnl_last_resort(&tn->external) ?: ip_tnl_last_resort(&tn->fallback);
 }
 
 /**
@@ -192,28 +381,23 @@ static struct ip_tnl_entry *ip_tnl_last_resort(struct net_device __rcu * const *
  *
  * Return: the tunnel's entry or NULL.
  */
+__flatten
 struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remote,
 				   __be32 local, __be32 key, bool keyed)
 {
-	const struct ip_tnl_id id[] = {
-		{ remote,	local,	key,	keyed },
-		{ remote,	0,	key,	keyed },
-		{ 0,		local,	key,	keyed },
-		{ local,	0,	key,	keyed },
-		{ 0,		0,	key,	0 },
+	const struct ip_tnl_id packet = {
+		.ends	= ip_tnl_id_ends(remote, local),
+		.key	= ip_tnl_id_key(key, keyed),
 	};
-	struct ip_tnl_entry *e, *candidate = NULL;
-	struct rhlist_head *list;
-	int i;
+	const u32 bound = (BIT(IP_TNL_CLASSES) - 1) << IP_TNL_BOUND;
+	struct ip_tnl_entry *e;
 
-	for (i = 0; i < ARRAY_SIZE(id); i++) {
-		if (i == 3 && !ipv4_is_multicast(local))
-			continue;
-		list = rhltable_lookup(&tn->table, &id[i], ip_tnl_table_params);
-		e = ip_tnl_pick(list, link, i == 0, &candidate);
-		if (e)
+	/* Where no tunnel is bound to a device, one that all fits is the one, if it is the only one. */
+	if ((READ_ONCE(tn->classes) & (bound | BIT(IP_TNL_EXACT))) == BIT(IP_TNL_EXACT)) {
+		e = ip_tnl_only(rhltable_lookup(&tn->table, &packet, ip_tnl_table_params));
+		if (likely(e))
 			return e;
 	}
-	return candidate ?: ip_tnl_last_resort(&tn->external) ?: ip_tnl_last_resort(&tn->fallback);
+	return ip_tnl_lookup_all(tn, link, packet);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_lookup);

@@ -23,7 +23,7 @@ static struct ip_tnl_kind ipip_kind;
 
 static struct ip_tnl_entry *ipip_lookup(const struct sk_buff *skb, __be32 remote, __be32 local)
 {
-	return ip_tnl_lookup(ip_tnl_net(dev_net(skb->dev), &ipip_kind), skb->dev->ifindex,
+	return ip_tnl_lookup(ip_tnl_net_rcu(dev_net(skb->dev), &ipip_kind), skb->dev->ifindex,
 			     remote, local, 0, false);
 }
 

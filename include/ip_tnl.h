@@ -21,6 +21,7 @@
 #include <net/dst_cache.h>
 #include <net/ip_tunnels.h>
 #include <net/net_namespace.h>
+#include <net/netns/generic.h>
 #include <net/rtnetlink.h>
 
 struct ip_tnl;
@@ -75,19 +76,28 @@ struct ip_tnl_params {
 
 /**
  * struct ip_tnl_id - what identifies a tunnel to an arriving packet
- * @remote: source of the packet, 0 in a tunnel that takes any
- * @local: destination of the packet, 0 in a tunnel that takes any
- * @key: GRE key, 0 where there is none
- * @keyed: 1 if the GRE header carries a key, so that key 0 differs from none;
- *	always 0 where both addresses are wildcards (as in-tree)
+ * @ends: source of the packet in the upper half, its destination in the lower;
+ *	0 in the place of an address that the tunnel takes any of
+ * @key: GRE key in the lower half, 0 where there is none; %IP_TNL_KEYED if the
+ *	GRE header carries a key, so that key 0 differs from none, but never where
+ *	both addresses are wildcards (as in-tree)
  *
- * Hashed as a whole: there is no padding.
+ * The halves are in network byte order. Packed like this because every received
+ * packet has one made, hashed and compared.
  */
 struct ip_tnl_id {
-	__be32	remote;
-	__be32	local;
-	__be32	key;
-	u32	keyed;
+	u64	ends;
+	u64	key;
+};
+
+#define IP_TNL_KEYED	BIT_ULL(32)
+
+/**
+ * struct ip_tnl_dscp_caches - routes of a tunnel that takes the TOS from its payload
+ * @of: a cache for each DSCP, made when a packet first has it; see ip_tnl_dscp_cache()
+ */
+struct ip_tnl_dscp_caches {
+	struct dst_cache *of[64];
 };
 
 /**
@@ -99,6 +109,7 @@ struct ip_tnl_id {
  * @encap_hlen: octets of the UDP encapsulation
  * @dst_cache: routes for @p and for nothing else, so that a reader of an old
  *	entry cannot leave its route to the new one
+ * @dscp_caches: the same where the route depends on the payload's TOS, else NULL
  * @rcu: frees the entry after its last reader
  */
 struct ip_tnl_entry {
@@ -108,6 +119,7 @@ struct ip_tnl_entry {
 	struct ip_tnl_params	p;
 	int			encap_hlen;
 	struct dst_cache	dst_cache;
+	struct ip_tnl_dscp_caches *dscp_caches;
 	struct rcu_head		rcu;
 };
 
@@ -124,15 +136,41 @@ struct ip_tnl {
 	struct list_head		list;
 };
 
+/* The classes of tunnels, by which of their addresses are given, in the order of precedence. */
+enum ip_tnl_class {
+	IP_TNL_EXACT,
+	IP_TNL_REMOTE,
+	IP_TNL_LOCAL,
+	IP_TNL_GROUP,
+	IP_TNL_WILDCARD,
+	IP_TNL_CLASSES
+};
+
+/* In &ip_tnl_net.classes, what says that a class has bound tunnels is so many bits up. */
+#define IP_TNL_BOUND	16
+
+/* How many tunnels of a class there are, and how many of them are bound to a device. */
+struct ip_tnl_count {
+	unsigned int	all;
+	unsigned int	bound;
+};
+
 /**
  * struct ip_tnl_net - the tunnels of one kind whose packets one namespace carries
  * @table: &ip_tnl_entry by &ip_tnl_id; written under RTNL, read under RCU
+ * @classes: a bit for each &enum ip_tnl_class that @table has entries of, and
+ *	%IP_TNL_BOUND up one for each that it has bound ones of; as @table
+ * @moves: goes up when an entry has come into @table; as @table
+ * @count: of the entries in @table, by &enum ip_tnl_class; RTNL
  * @tunnels: the same tunnels, wherever their devices are; RTNL
  * @external: the device in external mode, or NULL
  * @fallback: device that takes what no tunnel wants (tunl0, gre0), or NULL
  */
 struct ip_tnl_net {
 	struct rhltable			table;
+	u32				classes;
+	unsigned int			moves;
+	struct ip_tnl_count		count[IP_TNL_CLASSES];
 	struct list_head		tunnels;
 	struct net_device __rcu		*external;
 	struct net_device __rcu		*fallback;
@@ -206,6 +244,13 @@ static inline struct ip_tnl_net *ip_tnl_net(const struct net *net, const struct 
 	return net_generic(net, kind->net_id);
 }
 
+/* As ip_tnl_net(), without its RCU read side section. Context: RCU read side. */
+static inline struct ip_tnl_net *ip_tnl_net_rcu(const struct net *net,
+						const struct ip_tnl_kind *kind)
+{
+	return rcu_dereference(net->gen)->ptr[kind->net_id];
+}
+
 /* The pernet functions of a &struct ip_tnl_kind, and their place in its initialiser. */
 #define DEFINE_IP_TNL_PERNET(_kind)						\
 static int __net_init _kind##_net_init(struct net *net)			\
@@ -258,6 +303,7 @@ struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_pa
 void ip_tnl_entry_free(struct ip_tnl_entry *e);
 int ip_tnl_table_insert(struct ip_tnl_net *tn, struct ip_tnl_entry *e);
 void ip_tnl_table_remove(struct ip_tnl_net *tn, struct ip_tnl_entry *e);
+bool ip_tnl_is_duplicate(const struct ip_tnl_params *a, const struct ip_tnl_params *b);
 struct ip_tnl_entry *ip_tnl_table_find(struct ip_tnl_net *tn, const struct ip_tnl_params *p);
 struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remote,
 				   __be32 local, __be32 key, bool keyed);
@@ -338,6 +384,7 @@ int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool
  * @encap: UDP encapsulation
  * @info: metadata of the packet, if that decides how it leaves
  * @dst_cache: where routes for this flow are kept, or NULL
+ * @dscp_caches: where @dst_cache is chosen from when the TOS is known, or NULL
  */
 struct ip_tnl_flow {
 	__be32	daddr;
@@ -359,6 +406,7 @@ struct ip_tnl_flow {
 	struct ip_tunnel_encap *encap;
 	struct ip_tunnel_info *info;
 	struct dst_cache *dst_cache;
+	struct ip_tnl_dscp_caches *dscp_caches;
 };
 
 /* A configured TOS with bit 0 set asks for the payload's. */
