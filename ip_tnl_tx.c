@@ -5,7 +5,7 @@
  *	kind's ndo_start_xmit	checks the payload, ip_tnl_flow_init()
  *	ip_tnl_tx_route		destination, TOS, TTL, DF, route, path MTU, headroom
  *	kind			pushes its own header
- *	ip_tnl_tx_send		outer IP header, by iptunnel_xmit()
+ *	ip_tnl_tx_send		outer IP header, and out
  *
  * Everything is decided before the packet is touched, so an error that goes
  * back to the sender quotes the packet as it was sent. A &struct ip_tnl_flow
@@ -92,7 +92,9 @@ bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struc
 	};
 	ip_tnl_flow_set_tos(f, p->tos);
 	/* One cache serves one destination and one TOS. */
-	if (p->remote && !f->inherit_tos)
+	if (f->inherit_tos)
+		f->dscp_caches = e->dscp_caches;
+	else if (p->remote)
 		f->dst_cache = &e->dst_cache;
 	return true;
 }
@@ -213,6 +215,33 @@ static __be32 ip_tnl_next_hop(struct sk_buff *skb, struct net_device *dev, struc
 }
 
 /*
+ * The cache for a TOS, made if it is the first packet with that. Return: NULL when
+ * out of memory.
+ */
+static struct dst_cache *ip_tnl_dscp_cache(struct ip_tnl_dscp_caches *caches, u8 tos)
+{
+	struct dst_cache **slot = &caches->of[tos >> 2];
+	struct dst_cache *cache = READ_ONCE(*slot);
+	struct dst_cache *other;
+
+	if (likely(cache))
+		return cache;
+	cache = kzalloc(sizeof(*cache), GFP_ATOMIC | __GFP_NOWARN);
+	if (!cache)
+		return NULL;
+	if (dst_cache_init(cache, GFP_ATOMIC | __GFP_NOWARN)) {
+		kfree(cache);
+		return NULL;
+	}
+	other = cmpxchg(slot, NULL, cache);
+	if (likely(!other))
+		return cache;
+	dst_cache_destroy(cache);
+	kfree(cache);
+	return other;
+}
+
+/*
  * The route of the outer packet, from the flow's cache while that is good. A
  * route with a lightweight tunnel is not kept: the cache may be that tunnel's
  * own, which would then hold itself for ever. On success f->saddr is the source
@@ -224,6 +253,8 @@ static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net,
 	struct rtable *rt = NULL;
 	struct flowi4 fl4;
 
+	if (f->dscp_caches)
+		f->dst_cache = ip_tnl_dscp_cache(f->dscp_caches, f->tos);
 	if (f->dst_cache)
 		rt = dst_cache_get_ip4(f->dst_cache, &f->saddr);
 	if (rt)
@@ -378,26 +409,72 @@ static int ip_tnl_push_encap(struct sk_buff *skb, struct ip_tnl_flow *f)
 	return ip_tunnel_encap(skb, f->encap, &f->proto, &fl4);
 }
 
+/* A tunnel that is routed into itself by way of others comes back here for each of them. */
+static bool ip_tnl_too_deep(const struct net_device *dev)
+{
+	if (likely(dev_recursion_level() <= IP_TUNNEL_RECURSION_LIMIT))
+		return false;
+	net_crit_ratelimited("%s: tunnels are routed into each other, packet dropped\n", dev->name);
+	return true;
+}
+
+/*
+ * The outer header. Identification is given to what may be fragmented only, RFC
+ * 6864 4.1: an atomic datagram has 0.
+ */
+static void ip_tnl_push_ip(struct sk_buff *skb, struct net *net, const struct rtable *rt,
+			   const struct ip_tnl_flow *f)
+{
+	struct iphdr *iph = skb_push(skb, sizeof(*iph));
+
+	skb_reset_network_header(skb);
+	*iph = (struct iphdr) {
+		.version	= 4,
+		.ihl		= sizeof(*iph) / 4,
+		.tos		= f->tos,
+		.frag_off	= ip_mtu_locked(&rt->dst) ? 0 : f->df,
+		.ttl		= f->ttl,
+		.protocol	= f->proto,
+		.saddr		= f->saddr,
+		.daddr		= f->daddr,
+	};
+	ip_select_ident_segs(net, skb, NULL, skb_shinfo(skb)->gso_segs ?: 1);
+}
+
 /**
  * ip_tnl_tx_send() - put the outer IP header on a packet and let it go
  * @skb: packet that the kind's own header starts, skb->dev the tunnel; consumed
  * @rt: from ip_tnl_tx_route(); its reference is consumed
  * @f: the same flow; its proto becomes that of the outer header
  *
+ * The kernel's iptunnel_xmit() would do, but it computes an identification
+ * (a siphash and an atomic counter) for each packet.
+ *
  * Context: softirq or BH off.
  */
 void ip_tnl_tx_send(struct sk_buff *skb, struct rtable *rt, struct ip_tnl_flow *f)
 {
-	const struct ip_tunnel *t = netdev_priv(skb->dev);
+	struct net_device *dev = skb->dev;
+	const struct ip_tunnel *t = netdev_priv(dev);
+	int len = skb->len - skb_inner_network_offset(skb);
+	int err;
 
-	if (ip_tnl_push_encap(skb, f)) {
-		DEV_STATS_INC(skb->dev, tx_errors);
+	if (ip_tnl_too_deep(dev) || ip_tnl_push_encap(skb, f)) {
+		DEV_STATS_INC(dev, tx_errors);
 		ip_rt_put(rt);
 		kfree_skb(skb);
 		return;
 	}
-	iptunnel_xmit(NULL, rt, skb, f->saddr, f->daddr, f->proto, f->tos, f->ttl, f->df,
-		      !net_eq(t->net, dev_net(skb->dev)), 0);
+	skb_scrub_packet(skb, !net_eq(t->net, dev_net(dev)));
+	skb_clear_hash_if_not_l4(skb);
+	skb_dst_set(skb, &rt->dst);
+	memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
+	ip_tnl_push_ip(skb, t->net, rt, f);
+
+	dev_xmit_recursion_inc();
+	err = ip_local_out(t->net, NULL, skb);
+	dev_xmit_recursion_dec();
+	iptunnel_xmit_stats(dev, net_xmit_eval(err) ? 0 : len);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_tx_send);
 
