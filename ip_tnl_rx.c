@@ -3,9 +3,9 @@
  * Receive: from the outer IP header to the inner packet's own stack.
  *
  *	ipip_rcv / gre_rcv	read the outer header, ip_tnl_lookup()
- *	ip_tnl_rcv		rules of the tunnel, pull, ECN, count, gro_cells
+ *	ip_tnl_rcv		rules of the tunnel, pull, ECN, count, ip_tnl_cell_receive()
  *
- * Each packet ends in one of two places: gro_cells_receive(), or the label
+ * Each packet ends in one of two places: ip_tnl_cell_receive(), or the label
  * that counts it as an error of the device and frees it.
  */
 #include <linux/etherdevice.h>
@@ -35,15 +35,24 @@ static bool ip_tnl_seq_ok(struct ip_tunnel *t, u32 seq)
 	return true;
 }
 
+/* By value, so that no packet but this one costs a place in memory. */
+static noinline void ip_tnl_log_ecn(const struct net_device *dev, __be32 saddr, u8 tos)
+{
+	net_info_ratelimited("%s: non-ECT from %pI4 with TOS=%#x\n", dev->name, &saddr, tos);
+}
+
 /*
- * RFC 6040 4.2. Only a real IP header is looked at, and only one that the
- * caller made sure is linear. Return: whether the packet may live.
+ * RFC 6040 4.2: an outer header that is not ECN-capable has nothing to say. Only
+ * a real IP header is looked at, and only one that the caller made sure is
+ * linear. Return: whether the packet may live.
  */
 static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 {
 	u8 inner;
 	int level;
 
+	if (INET_ECN_is_not_ect(outer))
+		return true;
 	if (skb->protocol == htons(ETH_P_IP))
 		inner = ip_hdr(skb)->tos;
 	else if (skb->protocol == htons(ETH_P_IPV6))
@@ -53,8 +62,7 @@ static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 
 	level = INET_ECN_decapsulate(skb, outer, inner);
 	if (unlikely(level && log))
-		net_info_ratelimited("%s: non-ECT from %pI4 with TOS=%#x\n",
-				     skb->dev->name, &saddr, outer);
+		ip_tnl_log_ecn(skb->dev, saddr, outer);
 	return level < 2;
 }
 
@@ -96,27 +104,72 @@ struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __b
 }
 EXPORT_SYMBOL_GPL(ip_tnl_rx_metadata);
 
-/* A device with a link layer of its own shows the outer IP header as that. */
-static bool ip_tnl_has_link_header(const struct net_device *dev)
+/*
+ * To the payload's stack. The transport header is still the outer one's, which
+ * nothing may take for the inner one's. Label switching does not set it, but
+ * passes super-packets on to where it is looked at: those get it here.
+ */
+static void ip_tnl_deliver(struct sk_buff *skb)
 {
-	return dev->type != ARPHRD_ETHER && dev->header_ops && dev->header_ops->create;
+	if (eth_p_mpls(skb->protocol) && skb_is_gso(skb) && skb->ip_summed == CHECKSUM_PARTIAL)
+		skb_set_transport_header(skb, skb_checksum_start_offset(skb));
+	else
+		skb_unset_transport_header(skb);
+	ip_tnl_cell_receive(skb);
+}
+
+/* RFC 2890, and what the tunnel insists on. Return: whether the packet is as it has to be. */
+static bool ip_tnl_options_ok(const struct ip_tnl_entry *e, const struct ip_tnl_packet *pkt)
+{
+	struct ip_tunnel *t = &e->tnl->tunnel;
+
+	if (e->p.i_flags & ~pkt->options & GRE_CSUM) {
+		DEV_STATS_INC(t->dev, rx_crc_errors);
+		return false;
+	}
+	if (e->p.i_flags & GRE_SEQ &&
+	    !(pkt->options & GRE_SEQ && ip_tnl_seq_ok(t, pkt->seq))) {
+		DEV_STATS_INC(t->dev, rx_fifo_errors);
+		return false;
+	}
+	return true;
 }
 
 /*
- * To GRO and the payload's stack. The transport header is still the outer one's,
- * which nothing may take for the inner one's. Label switching does not set it,
- * but passes super-packets on to where it is looked at: those get it here, and
- * go around GRO, which has no use for them and would take it away again.
+ * Takes the headers off, and what else the packet has only for the outer stack.
+ * The hash of an outer UDP flow is none of the payload's. Return: 0, -ENOMEM, or
+ * -EINVAL for a packet without a payload of @len octets of header before it.
  */
-static void ip_tnl_deliver(struct sk_buff *skb, struct ip_tunnel *t)
+static int ip_tnl_strip(struct sk_buff *skb, unsigned int len, bool udp, bool xnet)
 {
-	if (skb_is_gso(skb) && eth_p_mpls(skb->protocol) && skb->ip_summed == CHECKSUM_PARTIAL) {
-		skb_set_transport_header(skb, skb_checksum_start_offset(skb));
-		netif_rx(skb);
-		return;
+	const void *start;
+
+	if (unlikely(!pskb_may_pull(skb, len)))
+		return -EINVAL;
+	start = skb->data;
+	__skb_pull(skb, len);
+	skb_postpull_rcsum(skb, start, len);
+	if (udp)
+		skb_clear_hash(skb);
+	else
+		skb_clear_hash_if_not_l4(skb);
+	__vlan_hwaccel_clear_tag(skb);
+	skb_set_queue_mapping(skb, 0);
+	skb_scrub_packet(skb, xnet);
+	return iptunnel_pull_offloads(skb);
+}
+
+/* The link-layer header that the payload's stack is to see: of a NBMA device, the outer header. */
+static void ip_tnl_set_mac_header(struct sk_buff *skb, struct net_device *dev)
+{
+	if (dev->type == ARPHRD_ETHER) {
+		skb->protocol = eth_type_trans(skb, dev);
+		skb_postpull_rcsum(skb, eth_hdr(skb), ETH_HLEN);
+	} else if (dev->hard_header_len) {
+		skb_pop_mac_header(skb);
+	} else {
+		skb_reset_mac_header(skb);
 	}
-	skb_unset_transport_header(skb);
-	gro_cells_receive(&t->gro_cells, skb);
 }
 
 /**
@@ -129,55 +182,45 @@ static void ip_tnl_deliver(struct sk_buff *skb, struct ip_tunnel *t)
  * @log_ecn: report ECN marks that make no sense
  *
  * The outer header is read before, never after, the packet is pulled: it may
- * move. The skb is scrubbed once, by __iptunnel_pull_header().
+ * move. The skb is scrubbed once. (The kernel's __iptunnel_pull_header() does what
+ * ip_tnl_strip() does, but is a function too many for each packet.)
  *
  * Context: RCU read side, softirq.
  */
 void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 		const struct ip_tnl_packet *pkt, bool log_ecn)
 {
-	const struct iphdr outer = *ip_hdr(skb);
+	const struct iphdr *iph = ip_hdr(skb);
+	const bool multicast = ipv4_is_multicast(iph->daddr);
+	const bool udp = iph->protocol == IPPROTO_UDP;
 	struct ip_tunnel *t = &e->tnl->tunnel;
 	struct net_device *dev = t->dev;
+	const __be32 saddr = iph->saddr;
+	const u8 tos = iph->tos;
 	unsigned int len;
 
-	if (e->p.i_flags & ~pkt->options & GRE_CSUM) {
-		DEV_STATS_INC(dev, rx_crc_errors);
+	if (e->p.i_flags & (GRE_CSUM | GRE_SEQ) && !ip_tnl_options_ok(e, pkt))
 		goto error;
-	}
-	if (e->p.i_flags & GRE_SEQ &&
-	    !(pkt->options & GRE_SEQ && ip_tnl_seq_ok(t, pkt->seq))) {
-		DEV_STATS_INC(dev, rx_fifo_errors);
-		goto error;
-	}
-
-	if (__iptunnel_pull_header(skb, pkt->hlen, pkt->proto, true,
-				   !net_eq(READ_ONCE(t->net), dev_net(dev))))
+	if (ip_tnl_strip(skb, pkt->hlen, udp, !net_eq(READ_ONCE(t->net), dev_net(dev))))
 		goto too_short;
+	skb->protocol = pkt->proto;
 	skb->dev = dev;
 	len = skb->len;
-	if (dev->type == ARPHRD_ETHER) {
-		skb->protocol = eth_type_trans(skb, dev);
-		skb_postpull_rcsum(skb, eth_hdr(skb), ETH_HLEN);
-	} else if (ip_tnl_has_link_header(dev)) {
-		skb_pop_mac_header(skb);
-	} else {
-		skb_reset_mac_header(skb);
-	}
+	ip_tnl_set_mac_header(skb, dev);
 	skb_reset_network_header(skb);
 	if (!pskb_inet_may_pull(skb))
 		goto too_short;
-	if (!ip_tnl_ecn_ok(skb, outer.saddr, outer.tos, log_ecn)) {
+	if (!ip_tnl_ecn_ok(skb, saddr, tos, log_ecn)) {
 		DEV_STATS_INC(dev, rx_frame_errors);
 		goto error;
 	}
-	if (ipv4_is_multicast(outer.daddr))
+	if (multicast)
 		DEV_STATS_INC(dev, multicast);
 
 	dev_sw_netstats_rx_add(dev, len);
 	if (pkt->md)
 		skb_dst_set(skb, &pkt->md->dst);
-	ip_tnl_deliver(skb, t);
+	ip_tnl_deliver(skb);
 	return;
 
 too_short:

@@ -7,6 +7,7 @@
  *
  *	ip_tnl_table.c		which tunnel a packet belongs to
  *	ip_tnl_rx.c		out of the tunnel
+ *	ip_tnl_cell.c		and to the payload's stack
  *	ip_tnl_tx.c		into the tunnel
  *	ip_tnl_icmp.c		errors that come back
  *	ip_tnl_config.c		from parameters to a configured device
@@ -16,8 +17,8 @@
  * Lifetime of a tunnel. ip_tnl_uninit() takes its entry out of the table. It
  * runs after the device is down and unlisted, and unregister_netdevice_many()
  * waits for a grace period between it and the priv_destructor; so a packet
- * that still found the entry has left gro_cells and the device alone before
- * ip_tnl_free() frees the one and the core the other.
+ * that still found the entry is in its CPU's queue by then. ip_tnl_free() waits
+ * until it has left that, and with it the device, which the core then frees.
  */
 #include <linux/if_arp.h>
 #include <linux/module.h>
@@ -38,9 +39,7 @@
 
 static void ip_tnl_free(struct net_device *dev)
 {
-	struct ip_tnl *t = netdev_priv(dev);
-
-	gro_cells_destroy(&t->tunnel.gro_cells);
+	ip_tnl_cells_settle();
 }
 
 /**
@@ -113,14 +112,12 @@ EXPORT_SYMBOL_GPL(ip_tnl_fix_features);
  *
  * Context: RTNL.
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0.
  */
 int ip_tnl_init(struct net_device *dev)
 {
-	struct ip_tnl *t = netdev_priv(dev);
-
 	netdev_lockdep_set_classes(dev);
-	return gro_cells_init(&t->tunnel.gro_cells, dev);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_init);
 
@@ -308,11 +305,12 @@ EXPORT_SYMBOL_GPL(ip_tnl_kind_unregister);
 
 static int __init ip_tnl_core_init(void)
 {
-	return 0;
+	return ip_tnl_cells_init();
 }
 
 static void __exit ip_tnl_core_exit(void)
 {
+	ip_tnl_cells_exit();
 	rcu_barrier();		/* ip_tnl_entry_free_rcu() is ours */
 }
 

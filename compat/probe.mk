@@ -7,7 +7,7 @@
 has = $(if $(shell grep -sE '$(3)' $(srctree)/include/$(2)),-DCOMPAT_HAS_$(1))
 
 ccflags-y += $(call has,TUNNEL_FLAGS_BITMAP,net/ip_tunnels.h,IP_TUNNEL_DECLARE_FLAGS)
-ccflags-y += $(call has,IPTUNNEL_XMIT_IPCB_FLAGS,net/ip_tunnels.h,u16 ipcb_flags)
+ccflags-y += $(call has,IP_TUNNEL_LIMIT_HEADROOM,net/ip_tunnels.h,ip_tunnel_limit_headroom)
 ccflags-y += $(call has,RTNL_NEWLINK_PARAMS,net/rtnetlink.h,^struct rtnl_newlink_params)
 ccflags-y += $(call has,RTNL_DEV_LINK_NET_CAPABLE,net/rtnetlink.h,rtnl_dev_link_net_capable)
 ccflags-y += $(call has,PERNET_EXIT_RTNL,net/net_namespace.h,[*]exit_rtnl)
@@ -16,6 +16,9 @@ ccflags-y += $(call has,NETDEV_NETNS_IMMUTABLE,linux/netdevice.h,netns_immutable
 ccflags-y += $(call has,NETDEV_NETNS_LOCAL,linux/netdevice.h,netns_local:1)
 ccflags-y += $(call has,SKB_UNSET_TRANSPORT_HEADER,linux/skbuff.h,skb_unset_transport_header)
 ccflags-y += $(if $(shell sed -n '/^struct header_ops/,/^}/p' $(srctree)/include/linux/netdevice.h | grep -A2 parse | grep -w net_device),-DCOMPAT_HAS_HEADER_PARSE_DEV)
+ccflags-y += $(call has,ALLOC_NETDEV_DUMMY,linux/netdevice.h,alloc_netdev_dummy)
+ccflags-y += $(call has,NET_HOTDATA_MAX_BACKLOG,net/hotdata.h,max_backlog)
+ccflags-y += $(call has,LINUX_UNALIGNED,linux/unaligned.h,get_unaligned)
 ccflags-y += $(call has,DEV_PATH_TUN,linux/netdevice.h,DEV_PATH_TUN)
 
 # Without this there is no way to end a namespace's tunnels under RTNL.

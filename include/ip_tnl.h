@@ -358,6 +358,12 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 void ip_tnl_rcv_bad_csum(const struct ip_tnl_entry *e, struct sk_buff *skb);
 void ip_tnl_rcv_drop(struct sk_buff *skb);
 
+/* ip_tnl_cell.c: from the tunnel to the payload's stack */
+int ip_tnl_cells_init(void);
+void ip_tnl_cells_exit(void);
+void ip_tnl_cell_receive(struct sk_buff *skb);
+void ip_tnl_cells_settle(void);
+
 /* ip_tnl_icmp.c: errors that the underlay reports */
 int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool soft);
 

@@ -26,6 +26,19 @@ static inline void netif_set_netns_immutable(struct net_device *dev)
 #endif
 }
 
+#ifndef COMPAT_HAS_ALLOC_NETDEV_DUMMY
+static inline void compat_dummy_setup(struct net_device *dev)
+{
+	set_bit(__LINK_STATE_START, &dev->state);
+}
+
+/* A device that only NAPI contexts know; free_netdev() frees it. */
+static inline struct net_device *alloc_netdev_dummy(int sizeof_priv)
+{
+	return alloc_netdev(sizeof_priv, "dummy#", NET_NAME_UNKNOWN, compat_dummy_setup);
+}
+#endif
+
 /*
  * header_ops.parse: write fn() with the device, put DEFINE_HEADER_PARSE(fn)
  * once after it, and use HEADER_PARSE(fn) for it.
