@@ -112,10 +112,16 @@ port() { # NAME PIPE
 
 # qemu_command KERNEL RUN-DIR MEMORY LAYER-OR-EMPTY : sets the array QEMU; RUN-DIR has share/, tree/, stdout, stderr.
 qemu_command() {
-	local kernel=$1 dir=$2 memory=$3 layer=$4 accel cpu=max lower=root
-	accel=$(accelerator "$kernel")
-	if [[ $accel == kvm ]]; then cpu=host; else accel=tcg,thread=multi; fi
-	QEMU=(qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "${IPTNL_CPUS:-2}" -m "$memory" -nodefaults -display none -no-reboot)
+	local kernel=$1 dir=$2 memory=$3 layer=$4 accel cpu=max cpus=${IPTNL_CPUS:-2} lower=root
+	if [[ -n ${ICOUNT:-} ]]; then
+		accel=tcg,thread=single cpus=1
+	else
+		accel=$(accelerator "$kernel")
+		if [[ $accel == kvm ]]; then cpu=host; else accel=tcg,thread=multi; fi
+	fi
+	[[ -z ${POSSIBLE:-} ]] || cpus=$cpus,maxcpus=$POSSIBLE
+	QEMU=(qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot)
+	[[ -z ${ICOUNT:-} ]] || QEMU+=(-icount "shift=0,sleep=off,align=off")
 	share root "$(root_path "$kernel")" on
 	if [[ $kernel == debug ]]; then
 		share kmods "$(debug_path)/modules" on

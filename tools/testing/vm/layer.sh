@@ -16,6 +16,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/root.sh"
 # shellcheck source=tools/testing/vm/debug.sh
 source "$VM_DIR/debug.sh"
 
+BUILD_TREE=$TREE # whose modules are built
 readonly LAYER_RECIPE=2 # raise when the way a layer is made changes
 
 # What a module build leaves in a tree: neither copied from the work tree nor deleted from the copy.
@@ -25,12 +26,12 @@ rsync_filters() {
 	printf -- '--exclude=%s\n' .git "${BUILD_PRODUCTS[@]}"
 }
 
-# snapshot DIR : copy the work tree; a file's time changes only with its contents, so make rebuilds what it must.
+# snapshot TREE DIR : copy a work tree; a file's time changes only with its contents, so make rebuilds what it must.
 snapshot() {
 	local filters
 	mapfile -t filters < <(rsync_filters)
-	mkdir -p "$1"
-	rsync -rlp --checksum --delete "${filters[@]}" "$TREE/" "$1/"
+	mkdir -p "$2"
+	rsync -rlp --checksum --delete "${filters[@]}" "$1/" "$2/"
 }
 
 kernel_release() {
@@ -51,9 +52,9 @@ kernel_modules() {
 	if [[ $1 == debug ]]; then echo "$(debug_path)/modules"; else root_path "$1"; fi
 }
 
-# Of this work tree, and of the sort of build that BUILD_VARIANT names; apart in a root with packages of its own.
+# Of the work tree that is built, and of the sort of build that BUILD_VARIANT names; apart in a root with packages of its own.
 build_path() {
-	echo "$CACHE/build/$1${BUILD_VARIANT:-}${IPTNL_PACKAGES:+-packages}-$(hash_text <<<"$TREE")"
+	echo "$CACHE/build/$1${BUILD_VARIANT:-}${IPTNL_PACKAGES:+-packages}-$(hash_text <<<"$BUILD_TREE")"
 }
 
 # in_build KERNEL COMMAND... : run in the kernel's root, the copy of the tree being /mnt/iptnl.
@@ -70,8 +71,8 @@ build_modules() {
 	local kernel=$1 copy headers
 	shift
 	copy=$(build_path "$kernel")
-	[[ -f $TREE/Kbuild ]] || die "$TREE has no Kbuild: nothing to build"
-	snapshot "$copy" || die "could not copy $TREE to $copy"
+	[[ -f $BUILD_TREE/Kbuild ]] || die "$BUILD_TREE has no Kbuild: nothing to build"
+	snapshot "$BUILD_TREE" "$copy" || die "could not copy $BUILD_TREE to $copy"
 	# A header that appears or goes can change which file an #include finds: no dependency shows that.
 	headers=$(cd "$copy" && find . -name '*.h' ! -name '.*' | sort | hash_text)
 	if [[ $headers != "$(cat "$copy.headers" 2>/dev/null)" ]]; then
