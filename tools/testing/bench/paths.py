@@ -17,6 +17,7 @@ device.
 
 import ctypes
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -40,7 +41,10 @@ KINDS = {
     "gre-full": ("gre", "key 7 csum seq", GRE_CSUM | GRE_KEY | GRE_SEQ, False),
     "gretap": ("gretap", "", 0, True),
     "gre-external": ("gre", "external", 0, False),
+    "gre-seq": ("gre", "seq", GRE_SEQ, False),
+    "fou": ("ipip", "encap fou encap-sport 7777 encap-dport 7777", None, False),
 }
+PACKET_KINDS = ("ipip", "gre", "gre-key", "gre-full", "gretap", "gre-external")
 OPERATIONS = ("encap", "decap", "pair")
 WAYS = ("forward", "local")
 SIZES = (60, 1400)
@@ -70,8 +74,9 @@ def namespaces(*names):
                             ("ipv4/ip_forward", "1"), ("ipv4/conf/all/rp_filter", "0"),
                             ("ipv4/conf/default/rp_filter", "0"), ("ipv4/conf/all/send_redirects", "0"),
                             ("ipv4/conf/default/send_redirects", "0")):
-            with open("/proc/sys/net/" + file, "w", encoding="ascii") as sysctl:
-                sysctl.write(value)
+            if os.path.exists("/proc/sys/net/" + file):     # without ipv6.disable=1
+                with open("/proc/sys/net/" + file, "w", encoding="ascii") as sysctl:
+                    sysctl.write(value)
         enter(None)
         ip("link set lo up", name)
 
@@ -123,6 +128,7 @@ class World:
             ip(f"link add out0 address {MAC['a']} type dummy", "a")
         ip(f"""link add in0 address {MAC['in0']} type dummy
             address add 198.18.1.1/24 dev in0
+            address add 198.18.6.1/32 dev in0
             link set in0 up
             address add {OUTER['a']}/24 dev out0
             link set out0 up
@@ -130,14 +136,16 @@ class World:
             route add 198.18.2.0/24 via {OUTER['b']} dev out0""", "a")
 
     def tunnel(self, here, there):
+        if self.kind == "fou":
+            ip("fou add port 7777 ipproto 4", here)
         external = self.options == "external"
         address = f"address {MAC['t' + here]}" if self.tap else ""
         ends = "" if external else f"local {OUTER[here]} remote {OUTER[there]}"
         ip(f"""link add name t {address} type {self.link} {ends} {self.options}
             link set dev t up""", here)
         if here == "b":
-            return
-        if self.tap:
+            self.way_back()
+        elif self.tap:
             ip(f"""address add 198.18.5.1/24 dev t
                 neighbour add 198.18.5.2 lladdr {MAC['t' + there]} dev t nud permanent
                 route add 198.18.3.0/24 via 198.18.5.2 dev t""", here)
@@ -145,6 +153,17 @@ class World:
             ip(f"route add 198.18.3.0/24 encap ip id 7 dst {OUTER[there]} dev t", here)
         else:
             ip("route add 198.18.3.0/24 dev t", here)
+
+    def way_back(self):
+        """TCP's acknowledgements go through the tunnel as well"""
+        if self.tap:
+            ip(f"""address add 198.18.5.2/24 dev t
+                neighbour add 198.18.5.1 lladdr {MAC['ta']} dev t nud permanent
+                route add 198.18.6.0/24 via 198.18.5.1 dev t""", "b")
+        elif self.options == "external":
+            ip(f"route add 198.18.6.0/24 encap ip id 7 dst {OUTER['a']} dev t", "b")
+        else:
+            ip("route add 198.18.6.0/24 dev t", "b")
 
     def encapsulated(self, inner):
         """-> the frame that in0 gets to decapsulate"""

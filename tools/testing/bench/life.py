@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tunnels cost that carry no packet: to make, change, dump and delete, in memory, and in each new namespace."""
+
+import ctypes
+import os
+import subprocess
+
+import links
+import paths
+from inject import enter, libc
+
+SHAPES = {"ipip": "remotes", "gre": "gre-remotes"}
+
+
+def tunnels(kind, count):
+    """-> {what: instructions or bytes per tunnel}"""
+    shape = SHAPES[kind]
+    paths.namespaces("a")
+    enter("a")
+    link = links.Links()
+    before = links.memory()
+    result = {"create": links.spent(link.create, shape, 0, count)}
+    after = links.memory()
+    link.dump()
+    result["dump"] = links.spent(link.dump)
+    result["change"] = links.spent(link.change, shape, 0, count)
+    # Each on its own waits for readers of all kinds: a tenth of them shows what it costs.
+    tenth = count // 10
+    result["delete"] = links.spent(link.delete, 0, tenth) * count / tenth
+    result["delete together"] = links.spent(link.delete_group) * count / (count - tenth)
+    link.create(shape, 0, count)
+    link.close()
+    enter(None)
+    result["delete namespace"] = links.spent(subprocess.run, ["ip", "netns", "delete", "a"])
+    result = {name: value / count for name, value in result.items()}
+    for name, value in after.items():
+        result["memory " + name] = (value - before[name]) / count
+    return result
+
+
+def namespaces(count):
+    """-> {what: instructions per namespace}"""
+    kept = []
+
+    def make():
+        for _ in range(count):
+            if libc.unshare(0x40000000):
+                raise OSError(ctypes.get_errno(), "unshare")
+            kept.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+        enter(None)
+
+    def end():
+        for file in kept:
+            os.close(file)
+        kept.clear()
+
+    before = links.memory()
+    result = {"namespace create": links.spent(make)}
+    after = links.memory()
+    result["namespace delete"] = links.spent(end)
+    result = {name: value / count for name, value in result.items()}
+    result["namespace memory"] = (after["used"] - before["used"]) / count
+    return result
+
+
+__all__ = ["namespaces", "tunnels"]
