@@ -15,11 +15,14 @@ KBUILD_ARGS := --no-print-directory -C $(KDIR) M=$(CURDIR) $(BTF)
 SIGN := $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 
+comma := ,
+space := $(subst ,, )
+
 DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
 .PHONY: modules install clean deps demo check check-debug parity check-clients check-swap lint roots debug-kernel help
-.PHONY: dist deb rpm dkms-install dkms-remove release-check check-package
+.PHONY: bench bench-smoke dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
 modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
@@ -55,6 +58,13 @@ check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the mo
 
 check-swap: deps ## "iptnl swap" and "restore" under 200 tunnels, refusals and rollback, on every kernel
 	@tools/testing/check --swap
+
+bench: deps ## instructions per packet and per tunnel, the kernel's modules and ours in one boot (KERNELS="6.1 6.12 7.2")
+	@tools/deps gnuplot-nox
+	@tools/testing/bench/bench $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
+
+bench-smoke: deps ## a short bench, against pass marks; a part of check
+	@tools/testing/bench/bench --smoke $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint

@@ -125,17 +125,13 @@ def text(rows):
 
 # ---------------------------------------------------------------- profile
 
-OURS = ("tunnel4", "gre", "ip_tunnel_core", "ip_tunnel", "ipip", "ip_gre")
-
-
 def profile(kernel, kind, sets, least=10):
     """-> lines: functions by what they take of a packet, least instructions at least, without a tunnel and with"""
     for operation in ("encap", "decap"):
         table = {}
         for column, which, one in ((0, "ours", "plain"), (1, "ours", operation), (2, "in-tree", operation)):
-            for module, function, value in sets[which][one]:
-                place = "tunnel" if module in OURS else "kernel"
-                table.setdefault((place, module if place == "kernel" else "", function), [0, 0, 0])[column] += value
+            for place, function, value in sets[which][one]:
+                table.setdefault((place, function), [0, 0, 0])[column] += value
         yield from ("", f"{kernel}, {kind}, {operation}: instructions per packet, forwarded, 60 bytes", "",
                     f"{'plain':>7}{'ours':>8}{'in-tree':>9}  of      function")
         sums = {place: [sum(values[i] for key, values in table.items() if key[0] == place) for i in range(3)]
@@ -143,7 +139,7 @@ def profile(kernel, kind, sets, least=10):
         for place in ("tunnel", "kernel"):
             for key, values in sorted(table.items(), key=lambda item: -item[1][1]):
                 if key[0] == place and max(values) >= least:
-                    yield f"{values[0]:7.0f}{values[1]:8.0f}{values[2]:9.0f}  {place:7} {key[2]}"
+                    yield f"{values[0]:7.0f}{values[1]:8.0f}{values[2]:9.0f}  {place:7} {key[1]}"
         for place, values in sums.items():
             yield f"{values[0]:7.0f}{values[1]:8.0f}{values[2]:9.0f}  {place:7} in all"
         both = [a + b for a, b in zip(sums["tunnel"], sums["kernel"])]
