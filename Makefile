@@ -59,7 +59,7 @@ check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the mo
 check-swap: deps ## "iptnl swap" and "restore" under 200 tunnels, refusals and rollback, on every kernel
 	@tools/testing/check --swap
 
-bench: deps ## instructions per packet and per tunnel, the kernel's modules and ours in one boot (KERNELS="6.1 6.12 7.2")
+bench: deps ## count instructions, the kernel's modules and ours in one boot (KERNELS="6.1 6.12 7.2")
 	@tools/deps gnuplot-nox
 	@tools/testing/bench/bench $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Frames received by a device as from a network card: BPF_PROG_RUN of an XDP program in live-frames mode. The frames come
-in batches with softirqs off, in pages that are recycled, with headroom, neither cloned nor shared."""
+"""Frames received by a device as from a network card: BPF_PROG_RUN of an XDP program in live-frames mode. The frames
+come in batches with softirqs off, in pages that are recycled, with headroom, neither cloned nor shared."""
 
 import ctypes
 import os
@@ -130,9 +130,10 @@ class Injector:
             raise SystemExit(f"bench: XDP program: {error}\n{log.value.decode()}") from error
 
     def run(self, count):
-        """-> nanoseconds that it took, by the kernel's count: around the loop, before and after which it waits for RCU"""
+        """-> nanoseconds that it took, by the kernel's count, around the loop: before and after it waits for RCU"""
         if self.map is not None:
-            key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(struct.pack("=Q", self.numbers), 8)
+            key = ctypes.create_string_buffer(4)
+            value = ctypes.create_string_buffer(struct.pack("=Q", self.numbers), 8)
             bpf(MAP_UPDATE, struct.pack("=IIQQQ", self.map, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
             Injector.numbers += count
         data = ctypes.create_string_buffer(self.frame.data, len(self.frame.data))

@@ -30,8 +30,10 @@ def tunnels(result, kernel, file):
                 continue
             name = f"$d{len(blocks)}"
             blocks.append(f"{name} << END\n" + "\n".join(f"{x} {y:.0f}" for x, y in points) + "\nEND\n")
-            lines.append(f'{name} with linespoints lw 2 pt 7 ps 0.6 dt {dash} lc rgb "{colour}" title "{shape}, {SET[which]}"')
-    run(file, "".join(blocks) + f"""set title "Instructions per received packet, decapsulated and forwarded; kernel {kernel}"
+            style = f'linespoints lw 2 pt 7 ps 0.6 dt {dash} lc rgb "{colour}"'
+            lines.append(f'{name} with {style} title "{shape}, {SET[which]}"')
+    run(file, "".join(blocks) + f"""
+set title "Instructions per received packet, decapsulated and forwarded; kernel {kernel}"
 set logscale xy
 set format x "%.0s%c"
 set format y "%.0f"
@@ -60,7 +62,8 @@ set style fill solid 0.9 noborder
 set xtics rotate by -45
 set yrange [0:*]
 set key left top
-plot $d using 2:xtic(1) lc rgb "{COLOURS[0]}" title "{SET['ours']}", "" using 3 lc rgb "{COLOURS[1]}" title "{SET['in-tree']}"
+plot $d using 2:xtic(1) lc rgb "{COLOURS[0]}" title "{SET['ours']}", \\
+    "" using 3 lc rgb "{COLOURS[1]}" title "{SET['in-tree']}"
 """)
 
 

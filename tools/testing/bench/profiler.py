@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""In which functions the instructions of a packet are spent: samples of the processor's clock, which under icount counts
-instructions, scaled to what a packet costs without sampling."""
+"""In which functions the instructions of a packet are spent: samples of the processor's clock, which under icount
+counts instructions, scaled to what a packet costs without sampling."""
 
 import os
 import signal

@@ -38,7 +38,8 @@ def packets(kernel, passes):
             continue
         base = "plain-rx" if (operation, way) == ("decap", "local") else BASE[operation]
         base = f"none {base} {way} {size}"
-        yield row(kernel, operation, kind, added("ours", name, base), added("in-tree", name, base), way=way, size=int(size))
+        yield row(kernel, operation, kind, added("ours", name, base), added("in-tree", name, base),
+                  way=way, size=int(size))
 
 
 def plain(kernel, passes):
@@ -46,8 +47,8 @@ def plain(kernel, passes):
     for name in passes["ours"][0]:
         kind, operation, way, size = name.split()
         if kind == "none":
-            yield row(kernel, operation, kind, *([one[name] for one in passes[which]] for which in SETS), way=way,
-                      size=int(size))
+            yield row(kernel, operation, kind, *([one[name] for one in passes[which]] for which in SETS),
+                      way=way, size=int(size))
 
 
 def lookup(kernel, shapes):
@@ -60,7 +61,8 @@ def lookup(kernel, shapes):
                 figures[which] = [of[count]["mean"] - of["1"]["mean"]] if count in of else []
                 figures[which + " worst"] = of[count]["worst"] - of["1"]["mean"] if count in of else None
                 figures[which + " packet"] = of[count]["mean"] if count in of else None
-            yield row(kernel, "lookup", shape, figures.pop("ours"), figures.pop("in-tree"), tunnels=int(count), **figures)
+            ours, theirs = figures.pop("ours"), figures.pop("in-tree")
+            yield row(kernel, "lookup", shape, ours, theirs, tunnels=int(count), **figures)
 
 
 def life(kernel, passes, suffix=""):
