@@ -84,9 +84,9 @@ class Links:
         error = struct.unpack_from("=i", answer, 16)[0]
         raise SystemExit(f"bench: netlink: {os.strerror(-error)}")
 
-    def create(self, shape, first, end):
+    def create(self, shape, first, end, group=0):
         self.send(message(NEWLINK, REQUEST | CREATE | EXCL,
-                          link(name(i), attribute(GROUP, struct.pack("=I", 7)), tunnel(shape, i)))
+                          link(name(i), attribute(GROUP, struct.pack("=I", group)), tunnel(shape, i)))
                   for i in range(first, end))
 
     def change(self, shape, first, end):
@@ -95,8 +95,8 @@ class Links:
     def delete(self, first, end):
         self.send(message(DELLINK, REQUEST, link(name(i))) for i in range(first, end))
 
-    def delete_group(self):
-        self.send([message(DELLINK, REQUEST, link(attribute(GROUP, struct.pack("=I", 7))))])
+    def delete_group(self, group):
+        self.send([message(DELLINK, REQUEST, link(attribute(GROUP, struct.pack("=I", group))))])
 
     def dump(self):
         """-> number of links"""
