@@ -119,7 +119,12 @@ qemu_command() {
 		accel=$(accelerator "$kernel")
 		if [[ $accel == kvm ]]; then cpu=host; else accel=tcg,thread=multi; fi
 	fi
-	[[ -z ${POSSIBLE:-} ]] || cpus=$cpus,maxcpus=$POSSIBLE
+	if [[ -n ${POSSIBLE:-} ]]; then
+		# Present, or else kernels since 6.9 do not count them, but never started.
+		((POSSIBLE >= cpus)) || die "--possible-cpus $POSSIBLE: fewer than the $cpus to be used"
+		APPEND+=" maxcpus=$cpus"
+		cpus=$POSSIBLE
+	fi
 	QEMU=(qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot)
 	[[ -z ${ICOUNT:-} ]] || QEMU+=(-icount "shift=0,sleep=off,align=off")
 	share root "$(root_path "$kernel")" on
