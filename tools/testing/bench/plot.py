@@ -23,14 +23,14 @@ def tunnels(result, kernel, file):
     blocks, lines = [], []
     chosen = [row for row in result if row["what"] == "lookup" and row["kernel"] == kernel]
     for colour, shape in zip(COLOURS, dict.fromkeys(row["kind"] for row in chosen)):
-        for which, dash in (("ours", 1), ("in-tree", 2)):
+        for which, dash, point in (("ours", 1, 7), ("in-tree", 2, 6)):
             points = [(row["tunnels"], row[which + " packet"]) for row in chosen
                       if row["kind"] == shape and row[which + " packet"] is not None]
             if not points:
                 continue
             name = f"$d{len(blocks)}"
             blocks.append(f"{name} << END\n" + "\n".join(f"{x} {y:.0f}" for x, y in points) + "\nEND\n")
-            style = f'linespoints lw 2 pt 7 ps 0.6 dt {dash} lc rgb "{colour}"'
+            style = f'linespoints lw 2 pt {point} ps 0.8 dt {dash} lc rgb "{colour}"'
             lines.append(f'{name} with {style} title "{shape}, {SET[which]}"')
     run(file, "".join(blocks) + f"""
 set title "Instructions per received packet, decapsulated and forwarded; kernel {kernel}"
@@ -59,7 +59,7 @@ set title "Instructions per packet that a tunnel adds, forwarded, 60 bytes; kern
 set style data histogram
 set style histogram clustered gap 1
 set style fill solid 0.9 noborder
-set xtics rotate by -45
+set xtics rotate by 45 right
 set yrange [0:*]
 set key left top
 plot $d using 2:xtic(1) lc rgb "{COLOURS[0]}" title "{SET['ours']}", \\
