@@ -65,6 +65,3 @@ def namespaces(count):
     result = {name: value / count for name, value in result.items()}
     result["namespace memory"] = (after["used"] - before["used"]) / count
     return result
-
-
-__all__ = ["namespaces", "tunnels"]
