@@ -10,6 +10,7 @@ VM := tools/testing/vm
 # Without the kernel's vmlinux there is nothing to make BTF from: do not try, module by module.
 BTF := $(if $(wildcard $(KDIR)/vmlinux),,CONFIG_DEBUG_INFO_BTF_MODULES=)
 KBUILD_ARGS := --no-print-directory -C $(KDIR) M=$(CURDIR) $(BTF)
+TEST_ARGS := --no-print-directory -C $(KDIR) M=$(CURDIR)/tools/testing/kernel $(BTF)
 
 # Without a key of one's own there is nothing to sign with.
 SIGN := $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
@@ -21,7 +22,7 @@ space := $(subst ,, )
 DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
-.PHONY: modules install clean deps demo check check-debug parity check-clients check-swap lint roots debug-kernel help
+.PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap lint roots debug-kernel help
 .PHONY: bench bench-smoke dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
@@ -33,6 +34,10 @@ modules: ## build the modules for the running kernel (KVER=release or KDIR=direc
 install: modules ## install them to updates/, where modprobe prefers them
 	@$(MAKE) $(KBUILD_ARGS) $(SIGN) INSTALL_MOD_DIR=updates modules_install
 	@depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(RELEASE)
+
+test-module: ## build the module that tests the lookup table, in tools/testing/kernel
+	@tools/check-config --present $(KDIR)
+	@$(MAKE) $(TEST_ARGS) modules
 
 clean: ## remove what a build left
 	@tools/check-config --present $(KDIR)

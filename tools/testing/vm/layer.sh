@@ -17,7 +17,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/root.sh"
 source "$VM_DIR/debug.sh"
 
 BUILD_TREE=$TREE # whose modules are built
-readonly LAYER_RECIPE=2 # raise when the way a layer is made changes
+readonly LAYER_RECIPE=3 # raise when the way a layer is made changes
 
 # What a module build leaves in a tree: neither copied from the work tree nor deleted from the copy.
 BUILD_PRODUCTS=('*.o' '*.ko' '*.mod' '*.mod.c' '*.a' '.*.cmd' '.*.d' '*.symvers' 'modules.order' '.tmp_*')
@@ -86,8 +86,10 @@ make_in_build() {
 	in_build "$1" make -s -C /mnt/iptnl -j"$(nproc)" KDIR="$(kernel_kdir "$1")" "${@:2}"
 }
 
+# The modules of a tree that was built, and the one that tests them: their files, from there.
 built_modules() {
 	sed 's/\.o$/.ko/; s|.*/||' "$1/modules.order"
+	sed 's/\.o$/.ko/; s|.*/||; s|^|tools/testing/kernel/|' "$1/tools/testing/kernel/modules.order"
 }
 
 # layer_make KERNEL : build and make the layer; $(build_path).layer then names it.
@@ -97,7 +99,7 @@ layer_make() {
 	release=$(kernel_release "$kernel")
 	say "kernel $kernel: building the modules for $release"
 	rm -f "$copy.layer"
-	build_modules "$kernel" modules || die "kernel $kernel: the modules do not build"
+	build_modules "$kernel" modules test-module || die "kernel $kernel: the modules do not build"
 	hash=$({ echo "$LAYER_RECIPE"; kernel_modules "$kernel"; cd "$copy" && built_modules . | xargs cat; } | hash_text)
 	dir=$CACHE/layers/$kernel-$hash
 	if [[ ! -d $dir ]]; then
@@ -105,7 +107,7 @@ layer_make() {
 		rm -rf "$tmp"
 		mkdir -p "$tmp/usr/lib/modules/$release/updates"
 		while IFS= read -r ko; do
-			strip --strip-debug -o "$tmp/usr/lib/modules/$release/updates/$ko" "$copy/$ko"
+			strip --strip-debug -o "$tmp/usr/lib/modules/$release/updates/${ko##*/}" "$copy/$ko"
 		done < <(built_modules "$copy")
 		layer_index "$kernel" "$release" "$tmp"
 		mv "$tmp" "$dir"
