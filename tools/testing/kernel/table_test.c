@@ -746,6 +746,8 @@ static void free_all(void)
 
 static int make_all(void)
 {
+	/* Few operations do not come to have many tunnels. */
+	int total = min_t(unsigned int, MAX_TUNNELS, 64 + operations / 50);
 	int i, err = 0;
 
 	tn = kzalloc(sizeof(*tn), GFP_KERNEL);
@@ -755,8 +757,7 @@ static int make_all(void)
 	if (!tn || !tunnels || !twin.order || !spare)
 		return -ENOMEM;
 	INIT_LIST_HEAD(&tn->tunnels);
-	/* Few operations will not add that many. */
-	for (i = 0; i < min(MAX_TUNNELS, 64 + operations / 50) && !err; i++)
+	for (i = 0; i < total && !err; i++)
 		err = make_tunnel(i);
 	return err;
 }
