@@ -9,7 +9,9 @@
  * that counts it as an error of the device and frees it.
  */
 #include <linux/etherdevice.h>
+#include <linux/hash.h>
 #include <linux/if_arp.h>
+#include <linux/local_lock.h>
 #include <linux/udp.h>
 #include <net/dst_metadata.h>
 #include <net/gre.h>
@@ -66,12 +68,119 @@ static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 	return level < 2;
 }
 
+/*
+ * Metadata say where a packet came from and nothing else of it, so packets of one
+ * peer can share them. Those last made are kept, on each CPU, by the peer.
+ */
+#define IP_TNL_MD_BITS	4
+
+struct ip_tnl_md_cache {
+	local_lock_t		bh_lock;	/* where softirqs can be preempted */
+	struct metadata_dst	*md[1 << IP_TNL_MD_BITS];
+};
+
+static struct ip_tnl_md_cache __percpu *ip_tnl_md_cache;
+
+/**
+ * ip_tnl_rx_init() - what ip_tnl_rx_metadata() needs
+ *
+ * Context: process.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ip_tnl_rx_init(void)
+{
+	int cpu;
+
+	ip_tnl_md_cache = alloc_percpu(struct ip_tnl_md_cache);
+	if (!ip_tnl_md_cache)
+		return -ENOMEM;
+	for_each_possible_cpu(cpu)
+		local_lock_init(&per_cpu_ptr(ip_tnl_md_cache, cpu)->bh_lock);
+	return 0;
+}
+
+/**
+ * ip_tnl_rx_exit() - undo ip_tnl_rx_init()
+ *
+ * Context: process; there is no tunnel any more.
+ */
+void ip_tnl_rx_exit(void)
+{
+	struct ip_tnl_md_cache *cache;
+	int cpu, i;
+
+	for_each_possible_cpu(cpu) {
+		cache = per_cpu_ptr(ip_tnl_md_cache, cpu);
+		for (i = 0; i < ARRAY_SIZE(cache->md); i++)
+			if (cache->md[i])
+				dst_release(&cache->md[i]->dst);
+	}
+	free_percpu(ip_tnl_md_cache);
+}
+
+/* The UDP header behind an outer IP header, if the packet was encapsulated in UDP. */
+static const struct udphdr *ip_tnl_udp_header(const struct iphdr *iph)
+{
+	return iph->protocol == IPPROTO_UDP ? (const void *)iph + iph->ihl * 4 : NULL;
+}
+
+/* Whether metadata say what there is to say of a packet with these options and key. */
+static bool ip_tnl_metadata_fit(const struct metadata_dst *md, const struct iphdr *iph,
+				ip_tnl_flags_arg flags, __be64 id)
+{
+	const struct ip_tunnel_info *info = &md->u.tun_info;
+	const struct udphdr *uh = ip_tnl_udp_header(iph);
+
+	return info->key.u.ipv4.src == iph->saddr && info->key.u.ipv4.dst == iph->daddr &&
+	       info->key.tun_id == id && info->key.tos == iph->tos && info->key.ttl == iph->ttl &&
+	       ip_tnl_flags_equal(info->key.tun_flags, flags) &&
+	       info->encap.sport == (uh ? uh->source : 0) &&
+	       info->encap.dport == (uh ? uh->dest : 0);
+}
+
+static struct metadata_dst *ip_tnl_new_metadata(struct sk_buff *skb, ip_tnl_flags_arg flags,
+						__be64 id, int opt_size)
+{
+	struct metadata_dst *md = ip_tun_rx_dst(skb, flags, id, opt_size);
+	const struct udphdr *uh = ip_tnl_udp_header(ip_hdr(skb));
+
+	if (md && uh) {
+		md->u.tun_info.encap.sport = uh->source;
+		md->u.tun_info.encap.dport = uh->dest;
+	}
+	return md;
+}
+
+/* Metadata without options: those of an earlier packet if they fit. */
+static struct metadata_dst *ip_tnl_shared_metadata(struct sk_buff *skb, ip_tnl_flags_arg flags,
+						   __be64 id)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	struct metadata_dst *md, **slot;
+
+	local_lock_nested_bh(&ip_tnl_md_cache->bh_lock);
+	slot = &this_cpu_ptr(ip_tnl_md_cache)->md[hash_32((__force u32)iph->saddr, IP_TNL_MD_BITS)];
+	md = *slot;
+	if (!md || !ip_tnl_metadata_fit(md, iph, flags, id)) {
+		if (md)
+			dst_release(&md->dst);
+		md = ip_tnl_new_metadata(skb, flags, id, 0);
+		*slot = md;
+	}
+	if (md)
+		dst_hold(&md->dst);
+	local_unlock_nested_bh(&ip_tnl_md_cache->bh_lock);
+	return md;
+}
+
 /**
  * ip_tnl_rx_metadata() - what the outer header says, for whoever asks the packet
  * @skb: packet, network header at the outer IP header, transport header behind it
  * @options: GRE wire flags to report
  * @key: tunnel id, as a GRE key in network byte order
- * @opt_size: octets to reserve for options, which the caller sets
+ * @opt_size: octets to reserve for options, which the caller sets; without any,
+ *	the metadata are shared and not to be changed
  *
  * Includes the outer DF bit and, behind a UDP encapsulation, its ports.
  *
@@ -82,25 +191,15 @@ static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __be32 key,
 					int opt_size)
 {
-	const struct iphdr *iph = ip_hdr(skb);
+	__be64 id = key32_to_tunnel_id(key);
 	IP_TUNNEL_DECLARE_FLAGS(flags);
-	struct ip_tunnel_info *info;
-	struct metadata_dst *md;
 
 	gre_flags_to_tnl_flags(flags, options);
-	md = ip_tun_rx_dst(skb, flags, key32_to_tunnel_id(key), opt_size);
-	if (!md)
-		return NULL;
-	info = &md->u.tun_info;
-	if (iph->frag_off & htons(IP_DF))
-		ip_tnl_flag_set(info->key.tun_flags, DONT_FRAGMENT);
-	if (iph->protocol == IPPROTO_UDP) {
-		const struct udphdr *uh = (const void *)iph + iph->ihl * 4;
-
-		info->encap.sport = uh->source;
-		info->encap.dport = uh->dest;
-	}
-	return md;
+	if (ip_hdr(skb)->frag_off & htons(IP_DF))
+		ip_tnl_flag_set(flags, DONT_FRAGMENT);
+	if (opt_size)
+		return ip_tnl_new_metadata(skb, flags, id, opt_size);
+	return ip_tnl_shared_metadata(skb, flags, id);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_rx_metadata);
 

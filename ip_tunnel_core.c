@@ -305,11 +305,19 @@ EXPORT_SYMBOL_GPL(ip_tnl_kind_unregister);
 
 static int __init ip_tnl_core_init(void)
 {
-	return ip_tnl_cells_init();
+	int err = ip_tnl_cells_init();
+
+	if (err)
+		return err;
+	err = ip_tnl_rx_init();
+	if (err)
+		ip_tnl_cells_exit();
+	return err;
 }
 
 static void __exit ip_tnl_core_exit(void)
 {
+	ip_tnl_rx_exit();
 	ip_tnl_cells_exit();
 	rcu_barrier();		/* ip_tnl_entry_free_rcu() is ours */
 }

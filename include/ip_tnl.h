@@ -351,6 +351,8 @@ struct ip_tnl_packet {
 	struct metadata_dst *md;
 };
 
+int ip_tnl_rx_init(void);
+void ip_tnl_rx_exit(void);
 struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __be32 key,
 					int opt_size);
 void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
