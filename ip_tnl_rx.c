@@ -236,10 +236,10 @@ static bool ip_tnl_options_ok(const struct ip_tnl_entry *e, const struct ip_tnl_
 
 /*
  * Takes the headers off, and what else the packet has only for the outer stack.
- * The hash of an outer UDP flow is none of the payload's. Return: 0, -ENOMEM, or
- * -EINVAL for a packet without a payload of @len octets of header before it.
+ * Return: 0, -ENOMEM, or -EINVAL for a packet that is shorter than its @len octets
+ * of header.
  */
-static int ip_tnl_strip(struct sk_buff *skb, unsigned int len, bool udp, bool xnet)
+static int ip_tnl_strip(struct sk_buff *skb, unsigned int len, bool xnet)
 {
 	const void *start;
 
@@ -248,10 +248,7 @@ static int ip_tnl_strip(struct sk_buff *skb, unsigned int len, bool udp, bool xn
 	start = skb->data;
 	__skb_pull(skb, len);
 	skb_postpull_rcsum(skb, start, len);
-	if (udp)
-		skb_clear_hash(skb);
-	else
-		skb_clear_hash_if_not_l4(skb);
+	skb_clear_hash_if_not_l4(skb);
 	__vlan_hwaccel_clear_tag(skb);
 	skb_set_queue_mapping(skb, 0);
 	skb_scrub_packet(skb, xnet);
@@ -290,17 +287,19 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 		const struct ip_tnl_packet *pkt, bool log_ecn)
 {
 	const struct iphdr *iph = ip_hdr(skb);
-	const bool multicast = ipv4_is_multicast(iph->daddr);
-	const bool udp = iph->protocol == IPPROTO_UDP;
 	struct ip_tunnel *t = &e->tnl->tunnel;
 	struct net_device *dev = t->dev;
 	const __be32 saddr = iph->saddr;
 	const u8 tos = iph->tos;
 	unsigned int len;
 
+	if (unlikely(ipv4_is_multicast(iph->daddr)))
+		DEV_STATS_INC(dev, multicast);
 	if (e->p.i_flags & (GRE_CSUM | GRE_SEQ) && !ip_tnl_options_ok(e, pkt))
 		goto error;
-	if (ip_tnl_strip(skb, pkt->hlen, udp, !net_eq(READ_ONCE(t->net), dev_net(dev))))
+	if (iph->protocol == IPPROTO_UDP)
+		skb_clear_hash(skb);	/* of an outer flow that is none of the payload's */
+	if (ip_tnl_strip(skb, pkt->hlen, !net_eq(READ_ONCE(t->net), dev_net(dev))))
 		goto too_short;
 	skb->protocol = pkt->proto;
 	skb->dev = dev;
@@ -313,9 +312,6 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 		DEV_STATS_INC(dev, rx_frame_errors);
 		goto error;
 	}
-	if (multicast)
-		DEV_STATS_INC(dev, multicast);
-
 	dev_sw_netstats_rx_add(dev, len);
 	if (pkt->md)
 		skb_dst_set(skb, &pkt->md->dst);
