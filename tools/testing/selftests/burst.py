@@ -8,14 +8,14 @@ anything behind it runs. Not more than MOST of them, or the kernel sends none.
 """
 
 import ctypes
-import errno
+import os
 import socket
 import struct
 
-from pkt import ip, packet_socket, udp
+from pkt import ip, packet_socket, setns, udp
 
-__all__ = ["Batches", "Receiver", "Watch", "Raw", "datagram", "FOU_IPIP", "FOU_GRE",
-           "MOST", "PORT", "SIZE"]
+__all__ = ["Batches", "Receiver", "Watch", "Raw", "datagram", "fragments", "machine",
+           "FOU_IPIP", "FOU_GRE", "MOST", "PORT", "SIZE"]
 
 FOU_IPIP, FOU_GRE = 5551, 5552
 MOST = 60
@@ -28,10 +28,20 @@ ETH_P_IP = 0x0800
 HEAD = struct.Struct("!HI")
 
 
-def datagram(flow, number, size=SIZE, src="198.51.100.1", dst="198.51.100.2"):
+def datagram(flow, number, size=SIZE, port=PORT, src="198.51.100.1",
+             dst="198.51.100.2"):
     """-> the bytes of an IP packet"""
-    return (ip(src, dst, id=number & 0xffff) / udp(5000 + flow, PORT) /
+    return (ip(src, dst, id=number & 0xffff) / udp(5000 + flow, port) /
             HEAD.pack(flow, number).ljust(size, b"\1")).bytes()
+
+
+def fragments(whole, number, size=48):
+    """-> the bytes of a datagram's fragments, which have this identification"""
+    head = [socket.inet_ntoa(whole[at:at + 4]) for at in (12, 16)]
+    body = whole[20:]
+    return [(ip(*head, proto=whole[9], id=number, frag=at // 8,
+                flags=int(at + size < len(body))) / body[at:at + size]).bytes()
+            for at in range(0, len(body), size)]
 
 
 def content(data):
@@ -39,12 +49,25 @@ def content(data):
     return HEAD.unpack_from(data)
 
 
-class Batches:
-    """From one namespace to another's address; dev: what they leave by"""
+def machine(name, value):
+    """set net.core.NAME, where it is not of each namespace"""
+    old = os.open("/proc/self/ns/net", os.O_RDONLY)
+    first = os.open("/proc/1/ns/net", os.O_RDONLY)
+    setns(first)
+    try:
+        with open("/proc/sys/net/core/" + name, "w") as file:
+            file.write(str(value))
+    finally:
+        setns(old)
+        os.close(old)
+        os.close(first)
 
-    def __init__(self, sender, receiver, dev, address):
-        receiver.ip(f"fou add port {FOU_IPIP} ipproto 4",
-                    f"fou add port {FOU_GRE} ipproto 47")
+
+class Batches:
+    """From a namespace by a device to an address, where FOU takes protocols 4
+    and 47 at the ports named above"""
+
+    def __init__(self, sender, dev, address):
         sender.run("ethtool", "-K", dev, "tx-udp-segmentation", "off")
         with sender.enter:
             self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -76,11 +99,11 @@ class Raw:
 class Receiver:
     """The socket that they are for"""
 
-    def __init__(self, ns, address="198.51.100.2"):
+    def __init__(self, ns, port=PORT, address="198.51.100.2"):
         with ns.enter:
             self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, 33, RCVBUF)     # RCVBUFFORCE
-        self.sock.bind((address, PORT))
+        self.sock.bind((address, port))
         self.sock.setblocking(False)
         self.reads = 0          # how many it took, and
         self.came = []          # (flow, number) in the order of arrival
@@ -95,10 +118,6 @@ class Receiver:
                 data, more, _, _ = self.sock.recvmsg(65536, 64)
             except BlockingIOError:
                 return len(self.came)
-            except OSError as error:
-                if error.errno == errno.ECONNREFUSED:
-                    continue
-                raise
             size = next((struct.unpack("=i", value[:4])[0] for _, kind, value
                          in more if kind == UDP_GRO), len(data))
             self.reads += 1
