@@ -59,17 +59,33 @@ static struct net_device *ip_tnl_napi_dev;
 static DECLARE_WAIT_QUEUE_HEAD(ip_tnl_settled);
 
 /*
- * A number for the flow of a UDP packet, or 0 if its ports are not there to be
- * seen. Flows that share one share GRO's answer, which costs no more than time.
+ * A number for the flow of a UDP packet. Flows that share one share GRO's answer,
+ * which costs no more than time.
  */
+static u64 ip_tnl_udp_number(const struct sk_buff *skb, const struct iphdr *iph, u32 ports)
+{
+	u64 ends = (u64)(__force u32)iph->saddr << 32 | (__force u32)iph->daddr;
+
+	return ((ends ^ (unsigned long)skb->dev) + ports) * GOLDEN_RATIO_64 | 1;
+}
+
+/* The same where the ports lie in a page. Return: 0 if there are none. */
+static noinline u64 ip_tnl_udp_flow_paged(const struct sk_buff *skb, const struct iphdr *iph)
+{
+	u32 copy, *ports;
+
+	ports = skb_header_pointer(skb, skb_network_offset(skb) + iph->ihl * 4, sizeof(copy), &copy);
+	return ports ? ip_tnl_udp_number(skb, iph, *ports) : 0;
+}
+
+/* Return: the number of a UDP packet's flow, or 0 for a packet cut short before its ports. */
 static u64 ip_tnl_udp_flow(const struct sk_buff *skb, const struct iphdr *iph)
 {
 	const u32 *ports = (const void *)iph + iph->ihl * 4;
-	u64 ends = (u64)(__force u32)iph->saddr << 32 | (__force u32)iph->daddr;
 
-	if ((const void *)(ports + 1) > (const void *)skb_tail_pointer(skb))
-		return 0;
-	return ((ends ^ (unsigned long)skb->dev) + get_unaligned(ports)) * GOLDEN_RATIO_64 | 1;
+	if (unlikely((const void *)(ports + 1) > (const void *)skb_tail_pointer(skb)))
+		return ip_tnl_udp_flow_paged(skb, iph);
+	return ip_tnl_udp_number(skb, iph, get_unaligned(ports));
 }
 
 /* The only place where it can stand that GRO does not want a flow. */
@@ -203,7 +219,8 @@ static int ip_tnl_cell_poll(struct napi_struct *napi, int budget)
 	}
 	done = min(done, budget - 1);
 	napi_complete_done(napi, done);
-	if (!left)
+	/* GRO's packets may have come back, out of a tunnel in the tunnel. */
+	if (skb_queue_empty(&cell->gro) && skb_queue_empty(&cell->past))
 		ip_tnl_note_answer(cell);
 	ip_tnl_receive_list(&past);
 
