@@ -16,6 +16,9 @@ BULK_OTHERS = 1.0
 # Create, dump, delete
 LIFE = 1.0
 MEMORY = 0.9
+# What the smoke run allows for: how the linker and the boot lay things out moves a packet's cost by as much as 0.4 %,
+# and no three passes of TCP are alike.
+ALLOWED = {"encap": 0.01, "decap": 0.01, "tcp": -0.05}
 
 
 def of(row):
@@ -34,9 +37,14 @@ def of(row):
     return None
 
 
-def reached(row):
+def allowing(mark, row):
+    """-> the mark as the smoke run takes it"""
+    return mark and (mark[0] + ALLOWED.get(row["what"], 0), *mark[1:])
+
+
+def reached(row, mark=None):
     """-> True, False, or None where nothing has to be reached"""
-    mark = of(row)
+    mark = mark or of(row)
     if mark is None or row[mark[2]] is None:
         return None
     return row[mark[2]] <= mark[0] if mark[1] == "max" else row[mark[2]] >= mark[0]
