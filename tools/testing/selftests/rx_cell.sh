@@ -285,8 +285,9 @@ def stream(name, joined):
     packets, seen = int(moved["rx_packets"]), len(tap.drain())
     tap.close()
     expect(f"{name}: it came in single packets", True, packets > 700)
-    if joined:
-        expect(f"{name}: most are joined", True, seen < packets / 2)
+    if joined:      # TCP sends fewer at a time of what flows slowly
+        expect(f"{name}: they are joined", True,
+               seen < packets / (2 if SLOW == 1 else 1.2))
     else:
         expect(f"{name}: none are joined", packets, seen)
     note(f"{name}: {packets} packets, {seen} for the stack")
