@@ -47,6 +47,11 @@ receiver = Receiver(n2)
 next_number = {}
 
 
+def pages(on):
+    """whether all but a packet's outermost headers comes in pages"""
+    n1.run("ethtool", "-K", "v1", "sg", "on" if on else "off")
+
+
 def feature(name, on):
     n2.run("ethtool", "-K", "tun", name, "on" if on else "off")
 
@@ -76,6 +81,7 @@ def stays(name, want, flow, times=10):
 
 
 # Each alone, whatever is known of the flow; joined when the socket says so.
+pages(False)
 stays("no UDP_GRO: each datagram alone", COUNT, 0)
 receiver.gro(True)
 becomes("UDP_GRO, a flow that was received without: joined", 1, 0)
@@ -145,6 +151,22 @@ sees("gro off, rx-udp-gro-forwarding: nothing is joined", COUNT, 4)
 feature("rx-udp-gro-forwarding", False)
 feature("gro", True)
 becomes("gro on: joined", 1, 6)
+pages(True)
+stays("in pages: joined", 1, 6, 3)
+receiver.gro(False)
+stays("in pages, no UDP_GRO: each alone", COUNT, 6, 3)
+
+# One flow, every other packet in pages: pedit changes nothing, but pulls.
+n2.run("tc", "qdisc", "add", "dev", "v2", "clsact")
+n2.run("tc", "filter", "add", "dev", "v2", "ingress", "protocol", "ip", "u32",
+       "match", "u16", "1", "1", "at", "32", "action", "pedit", "munge",
+       "offset", "48", "u32", "set", "0", "retain", "0")
+stays("every other one in pages: in order", COUNT, 7)
+receiver.gro(True)
+becomes("every other one in pages, UDP_GRO: joined", 1, 7)
+receiver.gro(False)
+stays("every other one in pages, no UDP_GRO: in order", COUNT, 7)
+n2.run("tc", "qdisc", "del", "dev", "v2", "clsact")
 
 # ------------------------------------------------------------- order, all mixed
 # Fragments overtake whole datagrams, or those them: each kind is in order.
@@ -181,6 +203,8 @@ for times in range(120):
         receiver.gro(choose.random() < 0.5)
     if times % 11 == 5:
         plain.gro(choose.random() < 0.5)
+    if times % 10 in (0, 7):
+        pages(times % 10)
     mixed((0, 0.2, 0.8)[times % 3])
     for sock in receiver, plain:
         sock.take()
@@ -189,6 +213,7 @@ until(total, lambda: receiver.take() + plain.take())
 for flow, number in receiver.forget()[1] + plain.forget()[1]:
     came.setdefault(flow, []).append(number)
 note(f"{total} datagrams")
+pages(True)
 for flow in sorted(sent):
     what = "fragments" if flow >= BROKEN + WHOLE else "whole"
     want, got = sent[flow], came.get(flow, [])
