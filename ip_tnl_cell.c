@@ -112,7 +112,7 @@ static bool ip_tnl_past_gro(struct ip_tnl_cell *cell, const struct sk_buff *skb)
 {
 	const struct iphdr *iph = ip_hdr(skb);
 
-	if (unlikely(!(skb->dev->features & NETIF_F_GRO) || skb_cloned(skb)))
+	if (unlikely(!(skb->dev->features & NETIF_F_GRO)))
 		return true;
 	/* Label switching looks at a transport header, which GRO would take away. */
 	if (skb->protocol != htons(ETH_P_IP))
@@ -141,8 +141,15 @@ static u64 ip_tnl_question(const struct sk_buff *skb)
 static void ip_tnl_gro_receive(struct ip_tnl_cell *cell, struct sk_buff *skb)
 {
 	u64 flow = ip_tnl_question(skb);
-	gro_result_t answer = napi_gro_receive(&cell->napi, skb);
+	gro_result_t answer;
 
+	/* GRO writes to headers, which a packet socket may still have to read. */
+	if (skb_unclone(skb, GFP_ATOMIC)) {
+		dev_core_stats_rx_dropped_inc(skb->dev);
+		kfree_skb(skb);
+		return;
+	}
+	answer = napi_gro_receive(&cell->napi, skb);
 	if (flow && answer == GRO_NORMAL)
 		cell->answer = flow;
 	else if (flow)
