@@ -69,8 +69,8 @@ static u64 ip_tnl_udp_number(const struct sk_buff *skb, const struct iphdr *iph,
 	return ((ends ^ (unsigned long)skb->dev) + ports) * GOLDEN_RATIO_64 | 1;
 }
 
-/* The same where the ports lie in a page. Return: 0 if there are none. */
-static noinline u64 ip_tnl_udp_flow_paged(const struct sk_buff *skb, const struct iphdr *iph)
+/* The same, wherever the ports lie. Return: 0 if there are none. */
+static noinline u64 ip_tnl_udp_flow(const struct sk_buff *skb, const struct iphdr *iph)
 {
 	u32 copy, *ports;
 
@@ -78,13 +78,13 @@ static noinline u64 ip_tnl_udp_flow_paged(const struct sk_buff *skb, const struc
 	return ports ? ip_tnl_udp_number(skb, iph, *ports) : 0;
 }
 
-/* Return: the number of a UDP packet's flow, or 0 for a packet cut short before its ports. */
-static u64 ip_tnl_udp_flow(const struct sk_buff *skb, const struct iphdr *iph)
+/* The same, in a few instructions where the ports are linear, as they mostly are. */
+static u64 ip_tnl_udp_flow_fast(const struct sk_buff *skb, const struct iphdr *iph)
 {
 	const u32 *ports = (const void *)iph + iph->ihl * 4;
 
 	if (unlikely((const void *)(ports + 1) > (const void *)skb_tail_pointer(skb)))
-		return ip_tnl_udp_flow_paged(skb, iph);
+		return ip_tnl_udp_flow(skb, iph);
 	return ip_tnl_udp_number(skb, iph, get_unaligned(ports));
 }
 
@@ -104,7 +104,7 @@ static bool ip_tnl_udp_past_gro(struct ip_tnl_cell *cell, const struct sk_buff *
 		return false;
 	if (iph->frag_off & htons(IP_OFFSET))
 		return true;
-	flow = ip_tnl_udp_flow(skb, iph);
+	flow = ip_tnl_udp_flow_fast(skb, iph);
 	return flow && *ip_tnl_unwanted(cell, flow) == flow;
 }
 
@@ -231,6 +231,7 @@ static int ip_tnl_cell_poll(struct napi_struct *napi, int budget)
 		ip_tnl_note_answer(cell);
 	ip_tnl_receive_list(&past);
 
+	/* What is counted has been delivered: pairs with ip_tnl_cell_is_settled(). */
 	smp_store_release(&cell->settled, settled);
 	if (wq_has_sleeper(&ip_tnl_settled))
 		wake_up_all(&ip_tnl_settled);
@@ -271,6 +272,7 @@ void ip_tnl_cell_receive(struct sk_buff *skb)
 
 static bool ip_tnl_cell_is_settled(const struct ip_tnl_cell *cell, u32 taken)
 {
+	/* What is counted has been delivered: pairs with ip_tnl_cell_poll(). */
 	return (s32)(smp_load_acquire(&cell->settled) - taken) >= 0;
 }
 

@@ -268,6 +268,14 @@ static void ip_tnl_set_mac_header(struct sk_buff *skb, struct net_device *dev)
 	}
 }
 
+/* Octets of a basic IP header, if the payload is to have one. */
+static unsigned int ip_tnl_inner_hlen(const struct sk_buff *skb)
+{
+	if (skb->protocol == htons(ETH_P_IP))
+		return sizeof(struct iphdr);
+	return skb->protocol == htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : 0;
+}
+
 /**
  * ip_tnl_rcv() - deliver a packet out of its tunnel
  * @e: the tunnel's configuration, from ip_tnl_lookup()
@@ -306,7 +314,7 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 	len = skb->len;
 	ip_tnl_set_mac_header(skb, dev);
 	skb_reset_network_header(skb);
-	if (!pskb_inet_may_pull(skb))
+	if (!pskb_may_pull(skb, ip_tnl_inner_hlen(skb)))
 		goto too_short;
 	if (!ip_tnl_ecn_ok(skb, saddr, tos, log_ecn)) {
 		DEV_STATS_INC(dev, rx_frame_errors);

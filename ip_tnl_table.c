@@ -357,6 +357,7 @@ static noinline struct ip_tnl_entry *ip_tnl_lookup_all(struct ip_tnl_net *tn, in
 	unsigned int moves;
 
 	do {
+		/* What was moved before is found: pairs with ip_tnl_table_insert(). */
 		moves = smp_load_acquire(&tn->moves);
 		e = ip_tnl_search(tn, link, packet);
 		smp_rmb();	/* what was not found any more comes after the count of its move */

@@ -13,12 +13,12 @@
 #define ip_tnl_flag_test(flags, name)		(!!((flags) & TUNNEL_##name))
 #define ip_tnl_flag_set(flags, name)		((void)((flags) |= TUNNEL_##name))
 #define ip_tnl_flags_equal(a, b)		((a) == (b))
-typedef __be16 ip_tnl_flags_arg;
+#define ip_tnl_flags_arg			__be16
 #else
 #define ip_tnl_flag_test(flags, name)		test_bit(IP_TUNNEL_##name##_BIT, flags)
 #define ip_tnl_flag_set(flags, name)		__set_bit(IP_TUNNEL_##name##_BIT, flags)
 #define ip_tnl_flags_equal(a, b)		bitmap_equal(a, b, __IP_TUNNEL_FLAG_NUM)
-typedef const unsigned long *ip_tnl_flags_arg;
+#define ip_tnl_flags_arg			const unsigned long *
 #endif
 
 #ifndef COMPAT_HAS_IP_TUNNEL_LIMIT_HEADROOM
