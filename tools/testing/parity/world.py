@@ -202,7 +202,8 @@ class Wire:
                 if error.errno == errno.EBADFD:         # it was deleted
                     return seen
                 raise
-            vnet, data = data[:10], data[10:]
+            # VIRTIO_NET_HDR_F_DATA_VALID: not on the wire, see README.md.
+            vnet, data = bytes([data[0] & ~2]) + data[1:10], data[10:]
             at = 14 if self.kind != "tun" else 0
             text = f"{self.label} sends" + (f" vnet {vnet.hex()}" if any(vnet) else "")
             seen.append((text, data[:at], data[at:]))
