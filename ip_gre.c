@@ -9,6 +9,7 @@
  *	ip_gre_tap.c		gretap: Ethernet frames
  *	ip_gre_erspan.c		erspan: mirrored Ethernet frames
  *	ip_gre_config.c		attributes, multicast groups
+ *	ip_gre_gso.c		super-packets with sequence numbers
  *	ip_gre_export.c		the symbol that others use
  */
 #include <linux/icmpv6.h>
@@ -235,11 +236,13 @@ void ip_tnl_gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_
 	f->proto = IPPROTO_GRE;
 	f->hlen += gre_options_len(f->options) + inner_len;
 	f->gso_type = f->options & GRE_CSUM ? SKB_GSO_GRE_CSUM : SKB_GSO_GRE;
+	if (f->options & GRE_SEQ)
+		f->gso_type |= IP_TNL_GSO_NUMBERED;
 	rt = ip_tnl_tx_route(skb, dev, f);
 	if (!rt)
 		return;
 	if (f->options & GRE_SEQ)
-		seq = atomic_fetch_inc(&t->o_seqno);
+		seq = atomic_fetch_add(ip_tnl_segments(skb), &t->o_seqno);
 	skb_set_inner_protocol(skb, inner_proto);
 	if (mpls)
 		gre_skip_labels(skb, labels);
@@ -265,6 +268,9 @@ static int __init gre_init(void)
 {
 	int i, err;
 
+	err = ip_tnl_gre_gso_init();
+	if (err)
+		return err;
 	for (i = 0; i < ARRAY_SIZE(gre_kinds); i++) {
 		err = ip_tnl_kind_register(gre_kinds[i]);
 		if (err)
@@ -277,6 +283,7 @@ static int __init gre_init(void)
 
 unregister:
 	gre_unregister_kinds(i);
+	ip_tnl_gre_gso_exit();
 	return err;
 }
 
@@ -284,6 +291,7 @@ static void __exit gre_exit(void)
 {
 	gre_del_protocol(&gre_protocol, GREPROTO_CISCO);
 	gre_unregister_kinds(ARRAY_SIZE(gre_kinds));
+	ip_tnl_gre_gso_exit();
 }
 
 module_init(gre_init);

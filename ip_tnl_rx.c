@@ -23,17 +23,17 @@
 
 /*
  * RFC 2890 2.2: a packet whose number is before the expected one is out of
- * sequence. The first packet is always in. Several CPUs may receive for one
- * tunnel: only one of them can take a number.
+ * sequence. The first packet is always in. A super-packet has @count numbers.
+ * Several CPUs may receive for one tunnel: only one of them can take a number.
  */
-static bool ip_tnl_seq_ok(struct ip_tunnel *t, u32 seq)
+static bool ip_tnl_seq_ok(struct ip_tunnel *t, u32 seq, u16 count)
 {
 	u32 expected = READ_ONCE(t->i_seqno);
 
 	do {
 		if (expected && (s32)(seq - expected) < 0)
 			return false;
-	} while (!try_cmpxchg(&t->i_seqno, &expected, seq + 1));
+	} while (!try_cmpxchg(&t->i_seqno, &expected, seq + count));
 	return true;
 }
 
@@ -218,7 +218,8 @@ static void ip_tnl_deliver(struct sk_buff *skb)
 }
 
 /* RFC 2890, and what the tunnel insists on. Return: whether the packet is as it has to be. */
-static bool ip_tnl_options_ok(const struct ip_tnl_entry *e, const struct ip_tnl_packet *pkt)
+static bool ip_tnl_options_ok(const struct ip_tnl_entry *e, const struct sk_buff *skb,
+			      const struct ip_tnl_packet *pkt)
 {
 	struct ip_tunnel *t = &e->tnl->tunnel;
 
@@ -227,11 +228,23 @@ static bool ip_tnl_options_ok(const struct ip_tnl_entry *e, const struct ip_tnl_
 		return false;
 	}
 	if (e->p.i_flags & GRE_SEQ &&
-	    !(pkt->options & GRE_SEQ && ip_tnl_seq_ok(t, pkt->seq))) {
+	    !(pkt->options & GRE_SEQ && ip_tnl_seq_ok(t, pkt->seq, ip_tnl_segments(skb)))) {
 		DEV_STATS_INC(t->dev, rx_fifo_errors);
 		return false;
 	}
 	return true;
+}
+
+/* A payload with one of these types is no SCTP's: that was the mark of a numbered one. */
+#define IP_TNL_GSO_TRANSPORT	(SKB_GSO_TCPV4 | SKB_GSO_TCPV6 | SKB_GSO_UDP_L4)
+
+static int ip_tnl_pull_offloads(struct sk_buff *skb)
+{
+	int err = iptunnel_pull_offloads(skb);
+
+	if (!err && skb_is_gso(skb) && skb_shinfo(skb)->gso_type & IP_TNL_GSO_TRANSPORT)
+		skb_shinfo(skb)->gso_type &= ~IP_TNL_GSO_NUMBERED;
+	return err;
 }
 
 /*
@@ -252,7 +265,7 @@ static int ip_tnl_strip(struct sk_buff *skb, unsigned int len, bool xnet)
 	__vlan_hwaccel_clear_tag(skb);
 	skb_set_queue_mapping(skb, 0);
 	skb_scrub_packet(skb, xnet);
-	return iptunnel_pull_offloads(skb);
+	return ip_tnl_pull_offloads(skb);
 }
 
 /* The link-layer header that the payload's stack is to see: of a NBMA device, the outer header. */
@@ -303,7 +316,7 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 
 	if (unlikely(ipv4_is_multicast(iph->daddr)))
 		DEV_STATS_INC(dev, multicast);
-	if (e->p.i_flags & (GRE_CSUM | GRE_SEQ) && !ip_tnl_options_ok(e, pkt))
+	if (e->p.i_flags & (GRE_CSUM | GRE_SEQ) && !ip_tnl_options_ok(e, skb, pkt))
 		goto error;
 	if (iph->protocol == IPPROTO_UDP)
 		skb_clear_hash(skb);	/* of an outer flow that is none of the payload's */

@@ -438,7 +438,7 @@ static void ip_tnl_push_ip(struct sk_buff *skb, struct net *net, const struct rt
 		.saddr		= f->saddr,
 		.daddr		= f->daddr,
 	};
-	ip_select_ident_segs(net, skb, NULL, skb_shinfo(skb)->gso_segs ?: 1);
+	ip_select_ident_segs(net, skb, NULL, ip_tnl_segments(skb));
 }
 
 /**

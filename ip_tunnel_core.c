@@ -81,8 +81,8 @@ EXPORT_SYMBOL_GPL(ip_tnl_setup);
  * @dev: tunnel device
  * @features: wanted
  *
- * Segments of one packet would all get the same sequence number; no segmenter
- * puts a GRE checksum below a UDP header, or a tunnel in a tunnel below one.
+ * No segmenter puts a GRE checksum below a UDP header, or a tunnel in a tunnel
+ * below one.
  *
  * Context: RTNL.
  *
@@ -100,7 +100,7 @@ netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t 
 	udp = p->encap.type != TUNNEL_ENCAP_NONE;
 	if (udp || p->external)
 		features &= ~IP_TNL_NESTED_GSO;
-	if (p->o_flags & GRE_SEQ || (p->o_flags & GRE_CSUM && udp))
+	if (udp && p->o_flags & GRE_CSUM)
 		features &= ~(NETIF_F_GSO_SOFTWARE | IP_TNL_NESTED_GSO);
 	return features;
 }

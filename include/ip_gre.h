@@ -73,6 +73,10 @@ void ip_tnl_gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
 	.ndo_get_iflink		= ip_tnl_get_iflink,			\
 	.ndo_fill_metadata_dst	= ip_tnl_fill_metadata_dst
 
+/* ip_gre_gso.c: super-packets with sequence numbers */
+int ip_tnl_gre_gso_init(void);
+void ip_tnl_gre_gso_exit(void);
+
 /* ip_gre_l3.c: layer 3 payload */
 extern struct ip_tnl_kind ip_tnl_gre_kind;
 

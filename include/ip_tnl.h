@@ -417,6 +417,15 @@ struct ip_tnl_flow {
 	struct ip_tnl_dscp_caches *dscp_caches;
 };
 
+/* Mark of a super-packet whose segments are to be numbered: ip_gre_gso.c. */
+#define IP_TNL_GSO_NUMBERED	SKB_GSO_SCTP
+
+/* How many packets this will have been on the wire. */
+static inline u16 ip_tnl_segments(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_segs ?: 1;
+}
+
 /* A configured TOS with bit 0 set asks for the payload's. */
 static inline void ip_tnl_flow_set_tos(struct ip_tnl_flow *f, u8 tos)
 {

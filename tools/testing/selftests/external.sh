@@ -471,12 +471,13 @@ def ethtool(state):
 # The segments' checksum is what the packet says, not what the device says.
 R1, R4 = "takes the checksum's choice of the device", \
     "refuses a checksum without icsum"
+ONE = "gives all segments one number"
 FLAGS = {"": [], "icsum": ["IFLAGS=0x8000"], "ocsum": ["OFLAGS=0x8000"]}
 for kind, device, route, wrong in (
         ("ipip", "", "", ""), ("gre", "", "", ""), ("gre", "", "key", ""),
         ("gre", "", "csum", R4), ("gre", "", "csum key", R4),
         ("gre", "icsum", "csum", R1), ("gre", "icsum", "csum key", R1),
-        ("gre", "ocsum", "key", R1),
+        ("gre", "ocsum", "key", R1), ("gre", "", "key seq", ONE),
         ("gretap", "", "key", ""), ("gretap", "icsum", "csum key", R1)):
     name = f"{kind} external {device}, the route: {route or 'nothing'}"
     for n, ns in enumerate(ENDS):

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Large transfers travel as super-packets through the tunnel and over the
-# underlay, and arrive whole when one side or the other cannot do that.
+# underlay, and arrive whole when one side or the other cannot do that. Of those
+# with sequence numbers each segment has its own when they are cut.
 #
 #	   n1                      n2
 #	   | v1 192.0.2.1          | v2 192.0.2.2
@@ -30,12 +31,13 @@ ENDS = n1, n2 = [Ns(f"{sys.argv[1]}-{n}") for n in ("n1", "n2")]
 # Sizes of packets; those on the wire are with their Ethernet header.
 # TCP makes smaller packets of what flows slowly (IPTNL_SLOW), never single ones.
 SLOW = int(os.environ.get("IPTNL_SLOW", "1")) > 1
-SUPER, SOME, SINGLE = (1600 if SLOW else 20000, 66000), \
+SUPER, SOME, SINGLE = (1600 if SLOW else 10000, 66000), \
     (1515 if SLOW else 2800, 66000), (1000, 1514)
 # One CPU, so that nothing overtakes, and no guess that something was lost.
 os.sched_setaffinity(0, {0})
 for end in ENDS:
     end.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/tcp_early_retrans")
+SO_RCVBUFFORCE = 33
 ON, OFF = ("tx on", "sg on", "tso on", "gso on"), \
     ("tx off", "sg off", "tso off", "gso off")
 
@@ -95,15 +97,16 @@ def transfer(name, address, sizes):
         size(f"{name}: size of packets, {what}", m, way, low, high)
 
 
-def all_ways(options, able, address):
+def all_ways(options, address):
     name = f"{options} to {address}"
-    most = SUPER if able else SINGLE
-    transfer(name, address, (most, most, most))
+    transfer(name, address, (SUPER, SUPER, SUPER))
     ethtool(n1, "v1", *OFF)
-    transfer(f"{name}, no offloads below", address, (most, SINGLE, SINGLE))
+    transfer(f"{name}, no offloads below", address, (SUPER, SINGLE, SINGLE))
+    if "seq" in options:
+        numbers(name, address, options)
     ethtool(n2, "v2", "gro on")
     transfer(f"{name}, receive offload", address,
-             (most, SINGLE, SOME if able else SINGLE))
+             (SUPER, SINGLE, SINGLE if "seq" in options else SOME))
     ethtool(n2, "v2", "gro off")
     ethtool(n1, "v1", *ON)
     ethtool(n1, "tun", *OFF)
@@ -111,13 +114,30 @@ def all_ways(options, able, address):
     ethtool(n1, "tun", *ON)
 
 
-for options, able in (("ipip", True), ("gre", True), ("gre key 5", True),
-                      ("gre csum", True), ("gre key 5 csum", True),
-                      ("gre seq", False), ("gre key 5 csum seq", False)):
+def numbers(name, address, options):
+    """each packet on the wire has the number after the one before it, and a
+    checksum that is right"""
+    at = 4 * (1 + ("csum" in options) + ("key" in options))
+    wire = tap("v1", out=True)
+    wire.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+    xfer.tcp(n1.name, n2.name, address, 8, 65536)
+    sent = [fields(packet)["payload"] for _, _, packet in wire.drain()]
+    got = [struct.unpack_from("!I", packet, at)[0] for packet in sent]
+    expect(f"{name}: the packets have numbers", True, len(got) > 300)
+    expect(f"{name}: each one more than the one before",
+           list(range(got[0], got[0] + len(got))), got)
+    if "csum" in options:
+        expect(f"{name}: and a right checksum", [],
+               [n for n, packet in zip(got, sent) if csum(packet)])
+
+
+for options in ("ipip", "gre", "gre key 5", "gre csum", "gre key 5 csum",
+                "gre seq", "gre key 5 csum seq"):
     pair(options)
-    all_ways(options, able, "198.51.100.2")
-    if options.startswith("gre"):
-        all_ways(options, able, "2001:db8::2")
+    with differs("gives up offload") if "seq" in options else differs("", ""):
+        all_ways(options, "198.51.100.2")
+        if options.startswith("gre"):
+            all_ways(options, "2001:db8::2")
     for ns in ENDS:
         ns.ip("link del tun")
 END
