@@ -32,7 +32,7 @@ def tunnels(kind, count):
     result["dump"] = links.spent(link.dump) / count
     result["change"] = links.spent(link.change, shape, 0, count) / count
     # Each on its own waits for readers of all kinds: a tenth of them shows what it costs.
-    result["delete"] = links.spent(link.delete, 0, tenth) / tenth
+    result["delete"] = links.spent_here(link.delete, 0, tenth) / tenth
     result["delete together"] = links.spent(link.delete_group, GROUP) / (half - tenth)
     link.close()
     enter(None)
