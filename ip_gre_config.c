@@ -87,13 +87,13 @@ int ip_tnl_gre_parse(struct nlattr *data[], struct ip_tnl_params *p,
 }
 
 /* &ip_tnl_kind.fill */
-int ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
+void ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 {
-	return	nla_put_be16(skb, IFLA_GRE_IFLAGS, p->i_flags) ?:
-		nla_put_be16(skb, IFLA_GRE_OFLAGS, p->o_flags) ?:
-		nla_put_be32(skb, IFLA_GRE_IKEY, p->i_key) ?:
-		nla_put_be32(skb, IFLA_GRE_OKEY, p->o_key) ?:
-		nla_put_u8(skb, IFLA_GRE_IGNORE_DF, p->ignore_df);
+	ip_tnl_put(skb, IFLA_GRE_IFLAGS, p->i_flags);
+	ip_tnl_put(skb, IFLA_GRE_OFLAGS, p->o_flags);
+	ip_tnl_put(skb, IFLA_GRE_IKEY, p->i_key);
+	ip_tnl_put(skb, IFLA_GRE_OKEY, p->o_key);
+	ip_tnl_put(skb, IFLA_GRE_IGNORE_DF, p->ignore_df);
 }
 
 /* rtnl_link_ops.validate of the kinds with an Ethernet address */

@@ -288,22 +288,21 @@ static int erspan_parse(struct nlattr *data[], struct ip_tnl_params *p,
 	return ip_tnl_gre_parse(data, p, extack) ?: erspan_parse_header(data, p, extack);
 }
 
-static int erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
+static void erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 {
 	struct ip_tnl_params shown = *p;
-	int err;
 
 	/* The session id is the key; on the wire it is no GRE option. */
 	if (p->erspan_ver && !p->external)
 		shown.o_flags |= GRE_KEY;
-	err = ip_tnl_gre_fill(skb, &shown) ?:
-	      nla_put_u8(skb, IFLA_GRE_ERSPAN_VER, p->erspan_ver);
-	if (!err && p->erspan_ver == ERSPAN_VERSION)
-		err = nla_put_u32(skb, IFLA_GRE_ERSPAN_INDEX, p->erspan_index);
-	if (!err && p->erspan_ver == ERSPAN_VERSION2)
-		err = nla_put_u8(skb, IFLA_GRE_ERSPAN_DIR, p->erspan_dir) ?:
-		      nla_put_u16(skb, IFLA_GRE_ERSPAN_HWID, p->erspan_hwid);
-	return err;
+	ip_tnl_gre_fill(skb, &shown);
+	ip_tnl_put(skb, IFLA_GRE_ERSPAN_VER, p->erspan_ver);
+	if (p->erspan_ver == ERSPAN_VERSION)
+		ip_tnl_put(skb, IFLA_GRE_ERSPAN_INDEX, p->erspan_index);
+	if (p->erspan_ver == ERSPAN_VERSION2) {
+		ip_tnl_put(skb, IFLA_GRE_ERSPAN_DIR, p->erspan_dir);
+		ip_tnl_put(skb, IFLA_GRE_ERSPAN_HWID, p->erspan_hwid);
+	}
 }
 
 static const struct net_device_ops erspan_netdev_ops = {

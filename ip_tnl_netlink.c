@@ -162,35 +162,41 @@ size_t ip_tnl_get_size(const struct net_device *dev)
 		ip_tnl_kind(dev)->fill_size;
 }
 
+/*
+ * rtnl_link_ops.fill_info. There is room for all or for nothing: asked once,
+ * as ten thousand tunnels have a quarter of a million attributes.
+ */
 int ip_tnl_fill_info(struct sk_buff *skb, const struct net_device *dev)
 {
 	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
 	const struct ip_tnl_attrs *a = &kind->attrs;
 	const struct ip_tnl *t = netdev_priv(dev);
 	const struct ip_tnl_entry *e;
-	int err = 0;
 
+	if (skb_tailroom(skb) < ip_tnl_get_size(dev))
+		return -EMSGSIZE;
 	rcu_read_lock();
 	e = rcu_dereference(t->entry);
 	if (e) {
 		const struct ip_tnl_params *p = &e->p;
 
-		err =	nla_put_u32(skb, a->link, p->link) ?:
-			nla_put_in_addr(skb, a->local, p->local) ?:
-			nla_put_in_addr(skb, a->remote, p->remote) ?:
-			nla_put_u8(skb, a->ttl, p->ttl) ?:
-			nla_put_u8(skb, a->tos, p->tos) ?:
-			nla_put_u8(skb, a->pmtudisc, !!p->df) ?:
-			nla_put_u32(skb, a->fwmark, p->fwmark) ?:
-			nla_put_u16(skb, a->encap_type, p->encap.type) ?:
-			nla_put_u16(skb, a->encap_flags, p->encap.flags) ?:
-			nla_put_be16(skb, a->encap_sport, p->encap.sport) ?:
-			nla_put_be16(skb, a->encap_dport, p->encap.dport) ?:
-			(p->external ? nla_put_flag(skb, a->collect_md) : 0) ?:
-			kind->fill(skb, p);
+		ip_tnl_put(skb, a->link, p->link);
+		ip_tnl_put(skb, a->local, p->local);
+		ip_tnl_put(skb, a->remote, p->remote);
+		ip_tnl_put(skb, a->ttl, p->ttl);
+		ip_tnl_put(skb, a->tos, p->tos);
+		ip_tnl_put(skb, a->pmtudisc, (u8)!!p->df);
+		ip_tnl_put(skb, a->fwmark, p->fwmark);
+		ip_tnl_put(skb, a->encap_type, p->encap.type);
+		ip_tnl_put(skb, a->encap_flags, p->encap.flags);
+		ip_tnl_put(skb, a->encap_sport, p->encap.sport);
+		ip_tnl_put(skb, a->encap_dport, p->encap.dport);
+		if (p->external)
+			__nla_reserve(skb, a->collect_md, 0);
+		kind->fill(skb, p);
 	}
 	rcu_read_unlock();
-	return err;
+	return 0;
 }
 
 struct net *ip_tnl_get_link_net(const struct net_device *dev)

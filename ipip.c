@@ -168,9 +168,9 @@ static int ipip_parse(struct nlattr *data[], struct ip_tnl_params *p,
 	return 0;
 }
 
-static int ipip_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
+static void ipip_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 {
-	return nla_put_u8(skb, IFLA_IPTUN_PROTO, p->protocol);
+	ip_tnl_put(skb, IFLA_IPTUN_PROTO, p->protocol);
 }
 
 static int ipip_prepare(struct net_device *dev, const struct ip_tnl_params *p,

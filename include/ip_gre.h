@@ -20,7 +20,7 @@ bool ip_tnl_gre_protocol_ok(u8 protocol);
 int ip_tnl_gre_hlen(const struct ip_tnl_params *p);
 int ip_tnl_gre_parse(struct nlattr *data[], struct ip_tnl_params *p,
 		     struct netlink_ext_ack *extack);
-int ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p);
+void ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p);
 int ip_tnl_gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
 			      struct netlink_ext_ack *extack);
 int ip_tnl_gre_open(struct net_device *dev);

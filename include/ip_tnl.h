@@ -201,7 +201,7 @@ struct ip_tnl_attrs {
  * @changed: follows a change of a registered device's params. May be NULL.
  * @parse: reads the kind's own attributes into params that hold defaults and
  *	the common attributes already; @data is never NULL. RTNL held.
- * @fill: dumps the kind's own attributes, of at most @fill_size octets
+ * @fill: dumps the kind's own attributes by ip_tnl_put(), at most @fill_size octets
  * @fill_size: see @fill
  */
 struct ip_tnl_kind {
@@ -225,7 +225,7 @@ struct ip_tnl_kind {
 			   const struct ip_tnl_params *p);
 	int	(*parse)(struct nlattr *data[], struct ip_tnl_params *p,
 			 struct netlink_ext_ack *extack);
-	int	(*fill)(struct sk_buff *skb, const struct ip_tnl_params *p);
+	void	(*fill)(struct sk_buff *skb, const struct ip_tnl_params *p);
 };
 
 static inline struct ip_tnl_kind *ip_tnl_kind(const struct net_device *dev)
@@ -325,6 +325,30 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 void ip_tnl_dellink(struct net_device *dev, struct list_head *head);
 size_t ip_tnl_get_size(const struct net_device *dev);
 int ip_tnl_fill_info(struct sk_buff *skb, const struct net_device *dev);
+
+static inline void __ip_tnl_put(struct sk_buff *skb, int type, const void *value, int size)
+{
+	struct nlattr *nla = __skb_put(skb, NLA_HDRLEN + NLA_ALIGN(size));
+
+	nla->nla_type = type;
+	nla->nla_len = NLA_HDRLEN + size;
+	memset(nla_data(nla), 0, NLA_ALIGN(size));
+	memcpy(nla_data(nla), value, size);
+}
+
+/**
+ * ip_tnl_put() - put an attribute into a message that is known to have the room
+ * @skb: message
+ * @type: attribute
+ * @value: of the type, and so of the size and byte order, that the attribute has
+ */
+#define ip_tnl_put(skb, type, value)						\
+do {										\
+	const __auto_type ip_tnl_value = (value);				\
+										\
+	__ip_tnl_put(skb, type, &ip_tnl_value, sizeof(ip_tnl_value));		\
+} while (0)
+
 struct net *ip_tnl_get_link_net(const struct net_device *dev);
 int ip_tnl_get_iflink(const struct net_device *dev);
 
