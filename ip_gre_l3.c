@@ -131,7 +131,7 @@ static bool gre_pop_header(struct sk_buff *skb, struct ip_tnl_flow *f)
 		return false;
 	iph = (const struct iphdr *)skb->data;
 	f->dst_cache = NULL;
-	f->dscp_caches = NULL;
+	f->caches = NULL;
 	f->daddr = iph->daddr;
 	if (iph->version == 4) {
 		f->saddr = iph->saddr;

@@ -109,16 +109,12 @@ static enum ip_tnl_class ip_tnl_class(const struct ip_tnl_params *p)
 	return p->local ? IP_TNL_EXACT : IP_TNL_REMOTE;
 }
 
-static void ip_tnl_dscp_caches_free(struct ip_tnl_dscp_caches *caches)
+/* How many routes a configuration may have at a time: &ip_tnl_entry.caches. */
+static unsigned int ip_tnl_routes(const struct ip_tnl_params *p)
 {
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(caches->of); i++) {
-		if (caches->of[i])
-			dst_cache_destroy(caches->of[i]);
-		kfree(caches->of[i]);
-	}
-	kfree(caches);
+	if (!p->remote)
+		return 0;
+	return p->tos & 1 ? 1 << (8 - IP_TNL_DSCP_SHIFT) : 1;
 }
 
 /**
@@ -133,36 +129,27 @@ static void ip_tnl_dscp_caches_free(struct ip_tnl_dscp_caches *caches)
  */
 struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_params *p)
 {
-	struct ip_tnl_entry *e = kzalloc(sizeof(*e), GFP_KERNEL);
+	struct ip_tnl_entry *e = kzalloc(struct_size(e, caches, ip_tnl_routes(p)), GFP_KERNEL);
 
 	if (!e)
 		return NULL;
-	if (dst_cache_init(&e->dst_cache, GFP_KERNEL))
-		goto free_entry;
-	if (p->remote && p->tos & 1) {
-		e->dscp_caches = kzalloc(sizeof(*e->dscp_caches), GFP_KERNEL);
-		if (!e->dscp_caches)
-			goto destroy_cache;
-	}
 	e->id = ip_tnl_id(p);
 	e->tnl = t;
 	e->p = *p;
 	e->encap_hlen = max(ip_encap_hlen(&e->p.encap), 0);
 	return e;
-
-destroy_cache:
-	dst_cache_destroy(&e->dst_cache);
-free_entry:
-	kfree(e);
-	return NULL;
 }
 
 /* Context: any; nobody reads @e any more. */
 void ip_tnl_entry_free(struct ip_tnl_entry *e)
 {
-	if (e->dscp_caches)
-		ip_tnl_dscp_caches_free(e->dscp_caches);
-	dst_cache_destroy(&e->dst_cache);
+	unsigned int i;
+
+	for (i = 0; i < ip_tnl_routes(&e->p); i++) {
+		if (e->caches[i])
+			dst_cache_destroy(e->caches[i]);
+		kfree(e->caches[i]);
+	}
 	kfree(e);
 }
 

@@ -91,11 +91,8 @@ bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struc
 		.encap		= &e->p.encap,
 	};
 	ip_tnl_flow_set_tos(f, p->tos);
-	/* One cache serves one destination and one TOS. */
-	if (f->inherit_tos)
-		f->dscp_caches = e->dscp_caches;
-	else if (p->remote)
-		f->dst_cache = &e->dst_cache;
+	if (p->remote)
+		f->caches = e->caches;
 	return true;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_flow_init);
@@ -214,19 +211,12 @@ static __be32 ip_tnl_next_hop(struct sk_buff *skb, struct net_device *dev, struc
 	return 0;
 }
 
-/*
- * The cache for a TOS, made if it is the first packet with that. Return: NULL when
- * out of memory.
- */
-static struct dst_cache *ip_tnl_dscp_cache(struct ip_tnl_dscp_caches *caches, u8 tos)
+/* A cache for the first route of its kind. Return: NULL when out of memory. */
+static struct dst_cache *ip_tnl_cache_make(struct dst_cache **slot)
 {
-	struct dst_cache **slot = &caches->of[tos >> 2];
-	struct dst_cache *cache = READ_ONCE(*slot);
+	struct dst_cache *cache = kzalloc(sizeof(*cache), GFP_ATOMIC | __GFP_NOWARN);
 	struct dst_cache *other;
 
-	if (likely(cache))
-		return cache;
-	cache = kzalloc(sizeof(*cache), GFP_ATOMIC | __GFP_NOWARN);
 	if (!cache)
 		return NULL;
 	if (dst_cache_init(cache, GFP_ATOMIC | __GFP_NOWARN)) {
@@ -250,13 +240,18 @@ static struct dst_cache *ip_tnl_dscp_cache(struct ip_tnl_dscp_caches *caches, u8
 static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net,
 				       struct ip_tnl_flow *f)
 {
+	struct dst_cache *cache = f->dst_cache;
+	struct dst_cache **slot = NULL;
 	struct rtable *rt = NULL;
 	struct flowi4 fl4;
 
-	if (f->dscp_caches)
-		f->dst_cache = ip_tnl_dscp_cache(f->dscp_caches, f->tos);
-	if (f->dst_cache)
-		rt = dst_cache_get_ip4(f->dst_cache, &f->saddr);
+	/* One cache serves one destination and one TOS. */
+	if (f->caches) {
+		slot = &f->caches[f->inherit_tos ? f->tos >> IP_TNL_DSCP_SHIFT : 0];
+		cache = READ_ONCE(*slot);
+	}
+	if (cache)
+		rt = dst_cache_get_ip4(cache, &f->saddr);
 	if (rt)
 		return rt;
 
@@ -267,8 +262,12 @@ static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net,
 	if (IS_ERR(rt))
 		return NULL;
 	f->saddr = fl4.saddr;
-	if (f->dst_cache && !rt->dst.lwtstate)
-		dst_cache_set_ip4(f->dst_cache, &rt->dst, fl4.saddr);
+	if (rt->dst.lwtstate)
+		return rt;
+	if (slot && !cache)
+		cache = ip_tnl_cache_make(slot);
+	if (cache)
+		dst_cache_set_ip4(cache, &rt->dst, fl4.saddr);
 	return rt;
 }
 

@@ -92,13 +92,8 @@ struct ip_tnl_id {
 
 #define IP_TNL_KEYED	BIT_ULL(32)
 
-/**
- * struct ip_tnl_dscp_caches - routes of a tunnel that takes the TOS from its payload
- * @of: a cache for each DSCP, made when a packet first has it; see ip_tnl_dscp_cache()
- */
-struct ip_tnl_dscp_caches {
-	struct dst_cache *of[64];
-};
+/* The DSCP is above the ECN field (RFC 3168 5). */
+#define IP_TNL_DSCP_SHIFT	2
 
 /**
  * struct ip_tnl_entry - one published configuration of a tunnel
@@ -107,10 +102,10 @@ struct ip_tnl_dscp_caches {
  * @tnl: the tunnel; outlives every reader of the entry
  * @p: the configuration
  * @encap_hlen: octets of the UDP encapsulation
- * @dst_cache: routes for @p and for nothing else, so that a reader of an old
- *	entry cannot leave its route to the new one
- * @dscp_caches: the same where the route depends on the payload's TOS, else NULL
  * @rcu: frees the entry after its last reader
+ * @caches: routes for @p and for nothing else, so that a reader of an old entry
+ *	cannot leave its route to the new one: none without a remote address, one,
+ *	or one for each DSCP that the payload may have. NULL until a packet goes by it
  */
 struct ip_tnl_entry {
 	struct rhlist_head	node;
@@ -118,9 +113,8 @@ struct ip_tnl_entry {
 	struct ip_tnl		*tnl;
 	struct ip_tnl_params	p;
 	int			encap_hlen;
-	struct dst_cache	dst_cache;
-	struct ip_tnl_dscp_caches *dscp_caches;
 	struct rcu_head		rcu;
+	struct dst_cache	*caches[];
 };
 
 /**
@@ -415,8 +409,8 @@ int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool
  * @gso_type: SKB_GSO_* of this encapsulation
  * @encap: UDP encapsulation
  * @info: metadata of the packet, if that decides how it leaves
- * @dst_cache: where routes for this flow are kept, or NULL
- * @dscp_caches: where @dst_cache is chosen from when the TOS is known, or NULL
+ * @dst_cache: where the packet's metadata keeps the route, or NULL
+ * @caches: else &ip_tnl_entry.caches of a tunnel with a remote address, or NULL
  */
 struct ip_tnl_flow {
 	__be32	daddr;
@@ -438,7 +432,7 @@ struct ip_tnl_flow {
 	struct ip_tunnel_encap *encap;
 	struct ip_tunnel_info *info;
 	struct dst_cache *dst_cache;
-	struct ip_tnl_dscp_caches *dscp_caches;
+	struct dst_cache **caches;
 };
 
 /* Mark of a super-packet whose segments are to be numbered: ip_gre_gso.c. */
