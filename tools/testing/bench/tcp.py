@@ -13,32 +13,36 @@ CHUNK = 1 << 18
 SOURCE, ADDRESS = "198.18.6.1", "198.18.3.130"      # see paths.World
 
 
-def receive(listener, flows, warm_up, size, report):
-    """Take so many bytes of each of so many flows, tell how long those after the warm-up took, all flows together"""
+def receive(listener, flows, size, go, report):
+    """Let so many flows go, take all of them to the end, tell how long that took and how much it was"""
     connections = [listener.accept()[0] for _ in range(flows)]
-    left = warm_up + size * flows
     buffer = bytearray(CHUNK)
-    start = None
     selector = selectors.DefaultSelector()
     for one in connections:
         selector.register(one, selectors.EVENT_READ)
-    while left > 0:
+    taken, left = 0, flows
+    start = time.monotonic_ns()
+    os.close(go)
+    while left:
         for key, _ in selector.select():
-            left -= key.fileobj.recv_into(buffer, CHUNK, socket.MSG_TRUNC)
-        if start is None and left <= size * flows:
-            start, begin = time.monotonic_ns(), left
-    os.write(report, struct.pack("=QQ", time.monotonic_ns() - start, begin - left))
+            came = key.fileobj.recv_into(buffer, CHUNK, socket.MSG_TRUNC)
+            taken += came
+            if not came:
+                selector.unregister(key.fileobj)
+                left -= 1
+    spent = time.monotonic_ns() - start
+    if taken == size * flows:
+        os.write(report, struct.pack("=Q", spent))
 
 
-def send(address):
-    """One flow, until the receiver has gone"""
+def send(address, size, start):
+    """One flow, as soon as all are let go"""
     connection = socket.create_connection((address, 5201), source_address=(SOURCE, 0))
     chunk = bytes(CHUNK)
-    try:
-        while True:
-            connection.sendall(chunk)
-    except OSError:
-        pass
+    os.read(start, 1)
+    for _ in range(size // CHUNK):
+        connection.sendall(chunk)
+    connection.close()
 
 
 def fork(namespace, work, *words):
@@ -55,7 +59,13 @@ def fork(namespace, work, *words):
 
 
 def bulk(flows, megabytes, address=ADDRESS):
-    """-> instructions per megabyte, sender's and receiver's"""
+    """
+    -> instructions per megabyte, sender's and receiver's
+
+    From the first byte of a transfer to its last there is always something to do, and before and after it nothing
+    is under way: so it counts the same work each time, wherever the scheduler's ticks fall.
+    """
+    size = (megabytes << 20) // flows // CHUNK * CHUNK
     enter("b")
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,15 +73,17 @@ def bulk(flows, megabytes, address=ADDRESS):
     listener.listen(flows)
     enter("a")
     come, report = os.pipe()
-    receiver = fork("b", receive, listener, flows, megabytes << 18, (megabytes << 20) // flows, report)
+    start, go = os.pipe()
+    receiver = fork("b", receive, listener, flows, size, go, report)
+    os.close(go)
     listener.close()
-    senders = [fork("a", send, address) for _ in range(flows)]
+    senders = [fork("a", send, address, size, start) for _ in range(flows)]
+    os.close(start)
     os.close(report)
-    answer = os.read(come, 16)
+    answer = os.read(come, 8)
     os.close(come)
     for pid in [receiver, *senders]:
         os.waitpid(pid, 0)
-    if len(answer) != 16:
+    if len(answer) != 8:
         raise SystemExit("bench: TCP: the transfer ended early")
-    spent, size = struct.unpack("=QQ", answer)
-    return spent / size * (1 << 20)
+    return struct.unpack("=Q", answer)[0] / (size * flows) * (1 << 20)
