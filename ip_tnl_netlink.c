@@ -164,7 +164,7 @@ size_t ip_tnl_get_size(const struct net_device *dev)
 
 /*
  * rtnl_link_ops.fill_info. There is room for all or for nothing: asked once,
- * as ten thousand tunnels have a quarter of a million attributes.
+ * as a dump of ten thousand tunnels has more than 100,000 attributes.
  */
 int ip_tnl_fill_info(struct sk_buff *skb, const struct net_device *dev)
 {
