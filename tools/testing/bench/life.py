@@ -63,5 +63,6 @@ def namespaces(count):
     after = links.memory()
     result["namespace delete"] = links.spent(end)
     result = {name: value / count for name, value in result.items()}
-    result["namespace memory"] = (after["used"] - before["used"]) / count
+    for name, value in after.items():
+        result["namespace memory " + name] = (value - before[name]) / count
     return result

@@ -14,7 +14,7 @@ SETS = ("ours", "in-tree")
 
 
 def spread(values):
-    return 100 * (max(values) - min(values)) / abs(mean(values)) if len(values) > 1 else None
+    return 100 * (max(values) - min(values)) / abs(mean(values)) if len(values) > 1 and mean(values) else None
 
 
 def row(kernel, what, kind, ours, theirs, **more):
@@ -101,7 +101,8 @@ SECTIONS = (
     ("Bytes per tunnel", ("memory used", "memory slab", "memory percpu", "memory used, 16 CPUs", "memory slab, 16 CPUs",
                           "memory percpu, 16 CPUs"), ("what", "kind")),
     ("Instructions and bytes per network namespace, nothing in it but fallback devices",
-     ("namespace create", "namespace delete", "namespace memory"), ("what",)),
+     ("namespace create", "namespace delete", "namespace memory used",
+      "namespace memory slab", "namespace memory percpu"), ("what",)),
     ("Instructions per MB of TCP; the ratio is that of throughput", ("tcp",), ("kind", "flows")),
 )
 WIDTHS = {"what": 24, "way": 9, "size": 6, "kind": 14, "tunnels": 9, "flows": 7}
