@@ -216,6 +216,7 @@ static struct dst_cache *ip_tnl_cache_make(struct dst_cache **slot)
 {
 	struct dst_cache *cache = kzalloc(sizeof(*cache), GFP_ATOMIC | __GFP_NOWARN);
 	struct dst_cache *other;
+	__be32 none;
 
 	if (!cache)
 		return NULL;
@@ -223,6 +224,9 @@ static struct dst_cache *ip_tnl_cache_make(struct dst_cache **slot)
 		kfree(cache);
 		return NULL;
 	}
+	/* What it is given counts as newer than the cache only once it was asked, in a later tick. */
+	cache->reset_ts = jiffies - 1;
+	dst_cache_get_ip4(cache, &none);
 	other = cmpxchg(slot, NULL, cache);
 	if (likely(!other))
 		return cache;

@@ -40,7 +40,7 @@ def lookups():
 
 
 def goes(name, dev, wire, looked, tos=0):
-    """A packet leaves by that wire, with its address; was the route looked up (None: that does not matter)?"""
+    """A packet leaves by that wire, with its address; was the route looked up?"""
     lookups()
     want, got, came = attempt(
         f"{dev} tx_bytes=28 tx_packets=1; {wire.name}: {KINDS[dev[:3]]}",
@@ -49,18 +49,19 @@ def goes(name, dev, wire, looked, tos=0):
     expect(name, want, got)
     expect(f"{name}: source", [{u0: "192.0.2.1", u1: "203.0.113.1"}[wire]],
            [fields(sent)["src"] for sent in came[wire]])
-    if looked is not None:
-        expect(f"{name}: {'looked up' if looked else 'not looked up'}", looked, found > 0)
+    expect(f"{name}: {'looked up' if looked else 'not looked up'}", looked, found > 0)
 
 
 def anew(name, dev, wire, tos=0):
-    """The same, with no route kept. The kernel's cache keeps nothing in its first tick, so the second may be late."""
+    """The same, with no route kept: the first packet decides, as it does where there are several ways"""
     goes(name, dev, wire, True, tos)
-    goes(f"{name}, second packet", dev, wire, None, tos)
-    goes(f"{name}, third packet", dev, wire, False, tos)
+    goes(f"{name}, second packet", dev, wire, False, tos)
 
 
 KINDS = {"ipi": "ipip 48", "gre": "gre 52"}
+# Names of processes would be recorded by a change of the scheduler's code, which an emulator with two processors
+# may stumble over.
+write("options/record-cmd", "0")
 write("events/fib/fib_table_lookup/enable", "1")
 for kind in "ipip", "gre":
     one, fixed = f"{kind}1", f"{kind}2"
