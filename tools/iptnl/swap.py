@@ -19,7 +19,6 @@ import time
 import link as ln
 import modules
 import namespaces
-import netlink as nl
 import obstacles
 import rehearsal
 import replay

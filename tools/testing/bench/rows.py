@@ -95,7 +95,8 @@ def number(value, digits=0):
 SECTIONS = (
     ("Instructions per packet without a tunnel", ("plain", "plain-rx", "plain2"), ("what", "way", "size")),
     ("Instructions per packet that a tunnel adds", ("encap", "decap", "pair"), ("what", "way", "size", "kind")),
-    ("Instructions per received packet, more than with one tunnel; the ratio is that of the whole packet", ("lookup",), ("kind", "tunnels")),
+    ("Instructions per received packet, more than with one tunnel; the ratio is that of the whole packet",
+     ("lookup",), ("kind", "tunnels")),
     ("Instructions per tunnel", ("create", "dump", "change", "delete", "delete together", "delete namespace"),
      ("what", "kind")),
     ("Bytes per tunnel", ("memory used", "memory slab", "memory percpu", "memory used, 16 CPUs", "memory slab, 16 CPUs",

@@ -65,7 +65,7 @@ def differences(one, two):
             found.append((left, right, lines))
     if len(one["steps"]) != len(two["steps"]):
         found.append(({"text": "(all)", "where": ""}, {}, [("-", f"{len(one['steps'])} steps"),
-                                                            ("+", f"{len(two['steps'])} steps")]))
+                                                           ("+", f"{len(two['steps'])} steps")]))
     return found
 
 

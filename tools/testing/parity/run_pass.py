@@ -21,7 +21,6 @@ import sys
 import time
 import traceback
 
-import layers                   # noqa: F401  (gives pkt its names)
 import canon
 import scenario
 from layers import pkt

@@ -8,8 +8,8 @@
 DEV is the device the ioctl is done on. The fields of struct ip_tunnel_parm:
 name link i_flags o_flags i_key o_key version ihl tos tot_len id frag_off ttl
 protocol check saddr daddr; what is not given is 0, except version 4, ihl 5 and
-name "". "pointer=8" passes that address instead of the struct. Prints the struct that came back as FIELD=VALUE, or ERRNO (exit 2).
-NETNS "-" is the present one.
+name "". "pointer=8" passes that address instead of the struct. Prints the struct
+that came back as FIELD=VALUE, or ERRNO (exit 2). NETNS "-" is the present one.
 """
 
 import fcntl

@@ -61,16 +61,20 @@ US = "\x1f"
 XFAIL = ""
 
 
+def emit(verdict, xfail, text, *details):
+    """for lib.sh, which makes KTAP of it; ksft.py does so itself"""
+    print(verdict, xfail, text, *details, sep=US, flush=True)
+
+
 def note(text):
-    print("diag", "", text, sep=US, flush=True)
+    emit("diag", "", text)
 
 
 def expect(name, want, got):
     if want == got:
-        print("ok", XFAIL, name, sep=US, flush=True)
+        emit("ok", XFAIL, name)
     else:
-        print("bad", XFAIL, name, f"want: {want}", f"got:  {got}", sep=US,
-              flush=True)
+        emit("bad", XFAIL, name, f"want: {want}", f"got:  {got}")
     return want == got
 
 
