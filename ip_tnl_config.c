@@ -13,13 +13,27 @@
 
 #include "ip_tnl.h"
 
+/*
+ * Octets of the UDP encapsulation, to reckon the MTU with. While its module (fou)
+ * is out, those that it had when @dev was last configured, if it is still the same.
+ */
+static int ip_tnl_encap_hlen(const struct net_device *dev, const struct ip_tnl_params *p)
+{
+	const struct ip_tunnel *t = netdev_priv(dev);
+	struct ip_tunnel_encap encap = p->encap;
+	int hlen = ip_encap_hlen(&encap);
+
+	if (hlen >= 0)
+		return hlen;
+	return memcmp(&encap, &t->encap, sizeof(encap)) ? 0 : t->encap_hlen;
+}
+
 /* Octets that a tunnel puts between the outer IP header and the payload. */
 static int ip_tnl_hlen(const struct net_device *dev, const struct ip_tnl_params *p)
 {
 	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
-	struct ip_tunnel_encap encap = p->encap;
 
-	return (kind->hlen ? kind->hlen(p) : 0) + max(ip_encap_hlen(&encap), 0);
+	return (kind->hlen ? kind->hlen(p) : 0) + ip_tnl_encap_hlen(dev, p);
 }
 
 static int ip_tnl_overhead(const struct net_device *dev, const struct ip_tnl_params *p)
@@ -131,9 +145,9 @@ static void ip_tnl_mirror(struct net_device *dev, const struct ip_tnl_params *p)
 	t->index = p->erspan_index;
 	t->dir = p->erspan_dir;
 	t->hwid = p->erspan_hwid;
+	t->encap_hlen = ip_tnl_encap_hlen(dev, p);
 	t->encap = p->encap;
 	t->hlen = ip_tnl_hlen(dev, p);
-	t->encap_hlen = max(ip_encap_hlen(&t->encap), 0);
 	t->tun_hlen = t->hlen - t->encap_hlen;
 
 	if (dev->type == ARPHRD_ETHER)
@@ -250,11 +264,10 @@ static bool ip_tnl_same_class(__be32 a, __be32 b)
 	return !a == !b && ipv4_is_multicast(a) == ipv4_is_multicast(b);
 }
 
-/* What follows from a change for headroom, MTU and offloads. */
+/* What follows for headroom, MTU and offloads from a change that made @more octets of header. */
 static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *old,
-			  const struct ip_tnl_params *new, bool set_mtu)
+			  const struct ip_tnl_params *new, int more, bool set_mtu)
 {
-	int more = ip_tnl_overhead(dev, new) - ip_tnl_overhead(dev, old);
 	int mtu = max_t(int, dev->mtu - more, IPV4_MIN_MTU);
 
 	if (old->link != new->link || old->fwmark != new->fwmark)
@@ -287,6 +300,7 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 	struct ip_tnl *t = netdev_priv(dev);
 	struct ip_tnl_net *tn = ip_tnl_net(t->tunnel.net, ip_tnl_kind(dev));
 	struct ip_tnl_params old = ip_tnl_entry_rtnl(t)->p;
+	int old_hlen = t->tunnel.hlen;
 	int err;
 
 	if (dev->type != ARPHRD_ETHER && !ip_tnl_same_class(old.remote, p->remote)) {
@@ -301,7 +315,7 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 	if (err)
 		return err;
 	ip_tnl_mirror(dev, p);
-	ip_tnl_rebind(dev, &old, p, set_mtu);
+	ip_tnl_rebind(dev, &old, p, t->tunnel.hlen - old_hlen, set_mtu);
 	netdev_state_change(dev);
 	return 0;
 }

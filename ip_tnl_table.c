@@ -136,7 +136,6 @@ struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_pa
 	e->id = ip_tnl_id(p);
 	e->tnl = t;
 	e->p = *p;
-	e->encap_hlen = max(ip_encap_hlen(&e->p.encap), 0);
 	return e;
 }
 

@@ -54,7 +54,26 @@ static bool ip_tnl_flow_external(struct ip_tnl_flow *f, const struct sk_buff *sk
 		f->df = htons(IP_DF);
 	if (ip_tunnel_dst_cache_usable(skb, info) && !f->inherit_tos)
 		f->dst_cache = &info->dst_cache;
-	f->hlen = max(ip_encap_hlen(f->encap), 0);
+	return true;
+}
+
+/*
+ * Who pushes the UDP encapsulation also says how long it is: both are asked of the
+ * same operations, however often their module (fou) is taken out and put back
+ * meanwhile. Return: false if it is out.
+ */
+static bool ip_tnl_flow_encap(struct ip_tnl_flow *f)
+{
+	const struct ip_tunnel_encap_ops *ops = NULL;
+
+	if (likely(f->encap->type == TUNNEL_ENCAP_NONE))
+		return true;
+	if (f->encap->type < MAX_IPTUN_ENCAP_OPS)
+		ops = rcu_dereference_bh(iptun_encaps[f->encap->type]);
+	if (!ops || !ops->encap_hlen || !ops->build_header)
+		return false;
+	f->encap_ops = ops;
+	f->hlen += ops->encap_hlen(f->encap);
 	return true;
 }
 
@@ -85,7 +104,6 @@ bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struc
 		.ttl		= p->ttl,
 		.ignore_df	= p->ignore_df,
 		.payload	= skb->protocol,
-		.hlen		= e->encap_hlen,
 		.link		= p->link,
 		.mark		= p->fwmark,
 		.encap		= &e->p.encap,
@@ -360,7 +378,7 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 
 	if (!f->daddr)
 		f->daddr = ip_tnl_next_hop(skb, dev, f);
-	if (!f->daddr)
+	if (!f->daddr || !ip_tnl_flow_encap(f))
 		goto error;
 	ip_tnl_inherit(f, &in);
 	rt = ip_tnl_route_get(skb, t->net, f);
@@ -409,7 +427,9 @@ static int ip_tnl_push_encap(struct sk_buff *skb, struct ip_tnl_flow *f)
 {
 	struct flowi4 fl4 = { .saddr = f->saddr, .daddr = f->daddr };
 
-	return ip_tunnel_encap(skb, f->encap, &f->proto, &fl4);
+	if (likely(!f->encap_ops))
+		return 0;
+	return f->encap_ops->build_header(skb, f->encap, &f->proto, &fl4);
 }
 
 /* A tunnel that is routed into itself by way of others comes back here for each of them. */

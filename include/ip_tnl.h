@@ -101,7 +101,6 @@ struct ip_tnl_id {
  * @id: the hash key
  * @tnl: the tunnel; outlives every reader of the entry
  * @p: the configuration
- * @encap_hlen: octets of the UDP encapsulation
  * @rcu: frees the entry after its last reader
  * @caches: routes for @p and for nothing else, so that a reader of an old entry
  *	cannot leave its route to the new one: none without a remote address, one,
@@ -112,7 +111,6 @@ struct ip_tnl_entry {
 	struct ip_tnl_id	id;
 	struct ip_tnl		*tnl;
 	struct ip_tnl_params	p;
-	int			encap_hlen;
 	struct rcu_head		rcu;
 	struct dst_cache	*caches[];
 };
@@ -408,6 +406,7 @@ int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool
  * @mark: mark for the outer route
  * @gso_type: SKB_GSO_* of this encapsulation
  * @encap: UDP encapsulation
+ * @encap_ops: who makes it, and says how long it is; NULL where there is none
  * @info: metadata of the packet, if that decides how it leaves
  * @dst_cache: where the packet's metadata keeps the route, or NULL
  * @caches: else &ip_tnl_entry.caches of a tunnel with a remote address, or NULL
@@ -430,6 +429,7 @@ struct ip_tnl_flow {
 	u32	mark;
 	int	gso_type;
 	struct ip_tunnel_encap *encap;
+	const struct ip_tunnel_encap_ops *encap_ops;
 	struct ip_tunnel_info *info;
 	struct dst_cache *dst_cache;
 	struct dst_cache **caches;

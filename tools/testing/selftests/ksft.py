@@ -24,6 +24,7 @@ wire.py, whose helpers all work here.
 import atexit
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import traceback
@@ -59,7 +60,10 @@ def emit(verdict, xfail, text, *details):
         print(f"ok {number} {text} # XFAIL in-tree: {xfail}", flush=True)
         return
     COUNT[verdict] += 1
-    print("ok" if verdict == "ok" else "not ok", number, text, flush=True)
+    if verdict == "ok":
+        print("ok", number, text, flush=True)
+        return
+    print("not ok", number, text, flush=True)
     for detail in details:
         diag("  " + detail)
 
@@ -140,6 +144,14 @@ class NetNs(wire.Ns):
 
     def __exit__(self, *_):
         self.remove()
+
+    @contextlib.contextmanager
+    def inside(self):
+        """It is the present one meanwhile, for what wire.py offers, too."""
+        with self.enter:
+            wire.COUNTERS.__init__()
+            wire.PACKET = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+            yield self
 
     def remove(self):
         atexit.unregister(self.remove)

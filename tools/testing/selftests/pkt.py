@@ -295,17 +295,18 @@ class in_netns:
     """Sockets opened inside belong to that namespace."""
 
     def __init__(self, name):
-        self.name = name
+        self.name, self.old = name, []
 
     def __enter__(self):
-        self.old = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self.old.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
         new = os.open("/run/netns/" + self.name, os.O_RDONLY)
         setns(new)
         os.close(new)
 
     def __exit__(self, *_):
-        setns(self.old)
-        os.close(self.old)
+        old = self.old.pop()
+        setns(old)
+        os.close(old)
 
 
 def setns(fd):
