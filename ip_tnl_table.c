@@ -109,8 +109,8 @@ static enum ip_tnl_class ip_tnl_class(const struct ip_tnl_params *p)
 	return p->local ? IP_TNL_EXACT : IP_TNL_REMOTE;
 }
 
-/* How many routes a configuration may have at a time: &ip_tnl_entry.caches. */
-static unsigned int ip_tnl_routes(const struct ip_tnl_params *p)
+/* How many sorts of routes a configuration may have: &ip_tnl_entry.routes. */
+static unsigned int ip_tnl_route_slots(const struct ip_tnl_params *p)
 {
 	if (!p->remote)
 		return 0;
@@ -129,7 +129,7 @@ static unsigned int ip_tnl_routes(const struct ip_tnl_params *p)
  */
 struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_params *p)
 {
-	struct ip_tnl_entry *e = kzalloc(struct_size(e, caches, ip_tnl_routes(p)), GFP_KERNEL);
+	struct ip_tnl_entry *e = kzalloc(struct_size(e, routes, ip_tnl_route_slots(p)), GFP_KERNEL);
 
 	if (!e)
 		return NULL;
@@ -144,11 +144,8 @@ void ip_tnl_entry_free(struct ip_tnl_entry *e)
 {
 	unsigned int i;
 
-	for (i = 0; i < ip_tnl_routes(&e->p); i++) {
-		if (e->caches[i])
-			dst_cache_destroy(e->caches[i]);
-		kfree(e->caches[i]);
-	}
+	for (i = 0; i < ip_tnl_route_slots(&e->p); i++)
+		ip_tnl_routes_free(e->routes[i]);
 	kfree(e);
 }
 

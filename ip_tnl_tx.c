@@ -110,7 +110,7 @@ bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struc
 	};
 	ip_tnl_flow_set_tos(f, p->tos);
 	if (p->remote)
-		f->caches = e->caches;
+		f->routes = e->routes;
 	return true;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_flow_init);
@@ -229,68 +229,24 @@ static __be32 ip_tnl_next_hop(struct sk_buff *skb, struct net_device *dev, struc
 	return 0;
 }
 
-/* A cache for the first route of its kind. Return: NULL when out of memory. */
-static struct dst_cache *ip_tnl_cache_make(struct dst_cache **slot)
-{
-	struct dst_cache *cache = kzalloc(sizeof(*cache), GFP_ATOMIC | __GFP_NOWARN);
-	struct dst_cache *other;
-	__be32 none;
-
-	if (!cache)
-		return NULL;
-	if (dst_cache_init(cache, GFP_ATOMIC | __GFP_NOWARN)) {
-		kfree(cache);
-		return NULL;
-	}
-	/* What it is given counts as newer than the cache only once it was asked, in a later tick. */
-	cache->reset_ts = jiffies - 1;
-	dst_cache_get_ip4(cache, &none);
-	other = cmpxchg(slot, NULL, cache);
-	if (likely(!other))
-		return cache;
-	dst_cache_destroy(cache);
-	kfree(cache);
-	return other;
-}
-
-/*
- * The route of the outer packet, from the flow's cache while that is good. A
- * route with a lightweight tunnel is not kept: the cache may be that tunnel's
- * own, which would then hold itself for ever. On success f->saddr is the source
- * that goes with it. Return: a reference to the route, or NULL.
- */
-static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net,
-				       struct ip_tnl_flow *f)
+/* The route of the outer packet: the one that is kept, if it is good. Return: a reference, or NULL. */
+static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net, struct ip_tnl_flow *f)
 {
 	struct dst_cache *cache = f->dst_cache;
-	struct dst_cache **slot = NULL;
-	struct rtable *rt = NULL;
-	struct flowi4 fl4;
+	struct ip_tnl_routes **slot = NULL;
+	struct ip_tnl_routes *r;
+	struct rtable *rt;
 
-	/* One cache serves one destination and one TOS. */
-	if (f->caches) {
-		slot = &f->caches[f->inherit_tos ? f->tos >> IP_TNL_DSCP_SHIFT : 0];
-		cache = READ_ONCE(*slot);
+	if (f->routes) {
+		slot = &f->routes[f->inherit_tos ? f->tos >> IP_TNL_DSCP_SHIFT : 0];
+		r = READ_ONCE(*slot);
+		if (likely(r))
+			cache = likely(!r->mask) ? r->cache : ip_tnl_routes_path(r, skb);
 	}
-	if (cache)
-		rt = dst_cache_get_ip4(cache, &f->saddr);
-	if (rt)
+	rt = cache ? dst_cache_get_ip4(cache, &f->saddr) : NULL;
+	if (likely(rt))
 		return rt;
-
-	ip_tunnel_init_flow(&fl4, f->proto, f->daddr, f->saddr, f->key,
-			    f->tos & INET_DSCP_MASK, net, f->link, f->mark,
-			    skb_get_hash(skb), 0);
-	rt = ip_route_output_key(net, &fl4);
-	if (IS_ERR(rt))
-		return NULL;
-	f->saddr = fl4.saddr;
-	if (rt->dst.lwtstate)
-		return rt;
-	if (slot && !cache)
-		cache = ip_tnl_cache_make(slot);
-	if (cache)
-		dst_cache_set_ip4(cache, &rt->dst, fl4.saddr);
-	return rt;
+	return ip_tnl_route_lookup(skb, net, f, slot);
 }
 
 /*

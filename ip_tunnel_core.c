@@ -9,6 +9,7 @@
  *	ip_tnl_rx.c		out of the tunnel
  *	ip_tnl_cell.c		and to the payload's stack
  *	ip_tnl_tx.c		into the tunnel
+ *	ip_tnl_route.c		by which route
  *	ip_tnl_icmp.c		errors that come back
  *	ip_tnl_config.c		from parameters to a configured device
  *	ip_tnl_netlink.c	parameters from ip link
@@ -319,7 +320,7 @@ static void __exit ip_tnl_core_exit(void)
 {
 	ip_tnl_rx_exit();
 	ip_tnl_cells_exit();
-	rcu_barrier();		/* ip_tnl_entry_free_rcu() is ours */
+	rcu_barrier();		/* entries and routes are freed by us */
 }
 
 module_init(ip_tnl_core_init);

@@ -96,13 +96,27 @@ struct ip_tnl_id {
 #define IP_TNL_DSCP_SHIFT	2
 
 /**
+ * struct ip_tnl_routes - routes that are kept of one configuration and DSCP
+ * @mask: of a flow's hash, which says which route it takes; 0 if there is one
+ * @expires: jiffies after which several routes are to be chosen anew
+ * @rcu: frees it after its last reader
+ * @cache: the routes, @mask + 1
+ */
+struct ip_tnl_routes {
+	u32			mask;
+	unsigned long		expires;
+	struct rcu_head		rcu;
+	struct dst_cache	cache[];
+};
+
+/**
  * struct ip_tnl_entry - one published configuration of a tunnel
  * @node: link in &ip_tnl_net.table
  * @id: the hash key
  * @tnl: the tunnel; outlives every reader of the entry
  * @p: the configuration
  * @rcu: frees the entry after its last reader
- * @caches: routes for @p and for nothing else, so that a reader of an old entry
+ * @routes: routes for @p and for nothing else, so that a reader of an old entry
  *	cannot leave its route to the new one: none without a remote address, one,
  *	or one for each DSCP that the payload may have. NULL until a packet goes by it
  */
@@ -112,7 +126,7 @@ struct ip_tnl_entry {
 	struct ip_tnl		*tnl;
 	struct ip_tnl_params	p;
 	struct rcu_head		rcu;
-	struct dst_cache	*caches[];
+	struct ip_tnl_routes	*routes[];
 };
 
 /**
@@ -385,6 +399,14 @@ void ip_tnl_cells_settle(void);
 /* ip_tnl_icmp.c: errors that the underlay reports */
 int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool soft);
 
+/* ip_tnl_route.c: routes of outer packets (struct ip_tnl_flow is below) */
+struct ip_tnl_flow;
+
+struct rtable *ip_tnl_route_lookup(struct sk_buff *skb, struct net *net, struct ip_tnl_flow *f,
+				   struct ip_tnl_routes **slot);
+struct dst_cache *ip_tnl_routes_path(struct ip_tnl_routes *r, struct sk_buff *skb);
+void ip_tnl_routes_free(struct ip_tnl_routes *r);
+
 /* ip_tnl_tx.c: transmit */
 
 /**
@@ -409,7 +431,7 @@ int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool
  * @encap_ops: who makes it, and says how long it is; NULL where there is none
  * @info: metadata of the packet, if that decides how it leaves
  * @dst_cache: where the packet's metadata keeps the route, or NULL
- * @caches: else &ip_tnl_entry.caches of a tunnel with a remote address, or NULL
+ * @routes: else &ip_tnl_entry.routes of a tunnel with a remote address, or NULL
  */
 struct ip_tnl_flow {
 	__be32	daddr;
@@ -432,7 +454,7 @@ struct ip_tnl_flow {
 	const struct ip_tunnel_encap_ops *encap_ops;
 	struct ip_tunnel_info *info;
 	struct dst_cache *dst_cache;
-	struct dst_cache **caches;
+	struct ip_tnl_routes **routes;
 };
 
 /* Mark of a super-packet whose segments are to be numbered: ip_gre_gso.c. */

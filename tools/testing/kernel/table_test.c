@@ -26,6 +26,7 @@
 #include <linux/random.h>
 #include <linux/sched.h>
 
+#include "../../../ip_tnl_route.c"
 #include "../../../ip_tnl_table.c"
 #include "twin.h"
 
