@@ -27,25 +27,31 @@ static __be32 *gre_seq_field(const struct gre_base_hdr *base, __be32 *opt)
 	return opt + !!(base->flags & GRE_CSUM) + !!(base->flags & GRE_KEY);
 }
 
-/* Adds @n to the sequence number; the checksum follows (RFC 1624). */
-static void gre_count_up(struct sk_buff *seg, u32 n)
+/* Whether the checksum of the header at @base is still to be computed: it will cover what is there then. */
+static bool gre_checksum_is_left(const struct sk_buff *seg, const void *base)
 {
-	struct gre_base_hdr *base = (struct gre_base_hdr *)skb_transport_header(seg);
+	return seg->ip_summed == CHECKSUM_PARTIAL && skb_checksum_start(seg) == base;
+}
+
+/* Adds @n to the sequence number, and a checksum that is there already follows (RFC 1624). */
+static void gre_count_up(struct sk_buff *seg, struct gre_base_hdr *base, u32 n)
+{
 	__be32 *opt = (__be32 *)(base + 1);
 	__be32 *seq = gre_seq_field(base, opt);
 	__be32 old = *seq;
 
 	*seq = htonl(ntohl(old) + n);
-	if (base->flags & GRE_CSUM)
+	if (base->flags & GRE_CSUM && !gre_checksum_is_left(seg, base))
 		csum_replace4((__sum16 *)opt, old, *seq);
 }
 
 /*
- * The segmenter's callback; skb->data is at the GRE header. What comes out has
- * the whole header linear, and the transport header there.
+ * The segmenter's callback; skb->data is at the GRE header. It is as far from the
+ * MAC header in each segment, which has all of the headers linear.
  */
 static struct sk_buff *gre_gso_segment_numbered(struct sk_buff *skb, netdev_features_t features)
 {
+	int at = skb->data - skb_mac_header(skb);
 	struct sk_buff *segs, *seg;
 	__be16 flags;
 	u32 n = 0;
@@ -62,7 +68,7 @@ static struct sk_buff *gre_gso_segment_numbered(struct sk_buff *skb, netdev_feat
 	segs = gre_kernel_offload->callbacks.gso_segment(skb, features & ~NETIF_F_GSO_PARTIAL);
 	if (!IS_ERR(segs))
 		for (seg = segs; seg; seg = seg->next)
-			gre_count_up(seg, n++);
+			gre_count_up(seg, (struct gre_base_hdr *)(skb_mac_header(seg) + at), n++);
 	return segs;
 }
 

@@ -130,6 +130,7 @@ static bool gre_pop_header(struct sk_buff *skb, struct ip_tnl_flow *f)
 	if (hlen < (int)sizeof(*iph) || !pskb_may_pull(skb, hlen))
 		return false;
 	iph = (const struct iphdr *)skb->data;
+	f->ll_hlen = hlen;
 	f->routes = NULL;
 	f->daddr = iph->daddr;
 	if (iph->version == 4) {

@@ -16,6 +16,7 @@
 #include <linux/if_arp.h>
 #include <net/dst_metadata.h>
 #include <net/gre.h>
+#include <net/gso.h>
 #include <net/icmp.h>
 #include <net/inet_ecn.h>
 #include <net/ip.h>
@@ -250,6 +251,48 @@ static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net, str
 }
 
 /*
+ * Whether a GSO packet can be segmented below the tunnel: all of its segments then
+ * get what the tunnel would put before each of them. IPv4 has no longer packets than
+ * those of 65,535 bytes; the segmenter of UDP, which FOU and GUE go by, copies the
+ * GRE header as it is, and those of lists and SCTP do not go by size.
+ */
+static bool ip_tnl_gso_ok(const struct sk_buff *skb, const struct ip_tnl_flow *f)
+{
+	const struct skb_shared_info *shinfo = skb_shinfo(skb);
+
+	if (skb->len + f->hlen + sizeof(struct iphdr) > IP_MAX_MTU ||
+	    shinfo->gso_type & SKB_GSO_FRAGLIST)
+		return false;
+	if (f->encap_ops)
+		return !(f->options & (GRE_CSUM | GRE_SEQ));
+	return !(f->options & GRE_SEQ) ||
+	       (shinfo->gso_segs && !(shinfo->gso_type & SKB_GSO_SCTP));
+}
+
+/*
+ * Segments a packet before the tunnel, as the core does for a device without GSO;
+ * each segment comes back by ndo_start_xmit(). Consumes @skb.
+ */
+static void ip_tnl_xmit_segments(struct sk_buff *skb, struct net_device *dev,
+				 const struct ip_tnl_flow *f)
+{
+	struct sk_buff *segs, *seg, *next;
+
+	skb_push(skb, f->ll_hlen);
+	segs = skb_gso_segment(skb, netif_skb_features(skb) & ~NETIF_F_GSO_MASK);
+	if (IS_ERR_OR_NULL(segs)) {
+		DEV_STATS_INC(dev, tx_dropped);
+		kfree_skb(skb);
+		return;
+	}
+	consume_skb(skb);
+	skb_list_walk_safe(segs, seg, next) {
+		skb_mark_not_on_list(seg);
+		dev->netdev_ops->ndo_start_xmit(seg, dev);
+	}
+}
+
+/*
  * RFC 2003 5.1, RFC 2784 with RFC 1191: with DF in the outer header a payload
  * that does not fit is refused, and its sender told what would have fitted. A
  * payload that may be fragmented itself, or by GSO, goes on. Return: whether
@@ -336,6 +379,8 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 		f->daddr = ip_tnl_next_hop(skb, dev, f);
 	if (!f->daddr || !ip_tnl_flow_encap(f))
 		goto error;
+	if (skb_is_gso(skb) && !ip_tnl_gso_ok(skb, f))
+		goto segment;
 	ip_tnl_inherit(f, &in);
 	rt = ip_tnl_route_get(skb, t->net, f);
 	if (!rt) {
@@ -362,6 +407,10 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 	if (iptunnel_handle_offloads(skb, f->gso_type))
 		goto dropped;
 	return rt;
+
+segment:
+	ip_tnl_xmit_segments(skb, dev, f);
+	return NULL;
 
 dropped:
 	DEV_STATS_INC(dev, tx_dropped);

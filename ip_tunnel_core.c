@@ -29,14 +29,12 @@
 #include "iptnl_version.h"
 
 /*
- * What another tunnel encapsulated already and the kernel can still segment below
- * our header: only IP in IP, whose segmenter does without the inner headers'
- * offsets, of which a packet has one set.
+ * Of payloads that are no tunnels' packets. Those are segmented and have their
+ * checksum when they come (hw_enc_features stays the core's): who takes the outer
+ * header off could not say any more that there is still a tunnel in the packet.
  */
-#define IP_TNL_NESTED_GSO	NETIF_F_GSO_IPXIP4
-
 #define IP_TNL_FEATURES	(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HIGHDMA | \
-			 NETIF_F_HW_CSUM | NETIF_F_GSO_SOFTWARE | IP_TNL_NESTED_GSO)
+			 NETIF_F_HW_CSUM | NETIF_F_GSO_SOFTWARE)
 
 static void ip_tnl_free(struct net_device *dev)
 {
@@ -66,7 +64,6 @@ void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 	}
 	dev->features |= IP_TNL_FEATURES;
 	dev->hw_features |= IP_TNL_FEATURES;
-	dev->hw_enc_features |= IP_TNL_FEATURES;
 	dev->vlan_features |= IP_TNL_FEATURES;
 	dev->mpls_features |= IP_TNL_FEATURES & ~NETIF_F_GSO_MASK;
 	netif_set_lltx(dev);
@@ -82,8 +79,8 @@ EXPORT_SYMBOL_GPL(ip_tnl_setup);
  * @dev: tunnel device
  * @features: wanted
  *
- * No segmenter puts a GRE checksum below a UDP header, or a tunnel in a tunnel
- * below one.
+ * No segmenter puts a GRE checksum or sequence number below a UDP header. And what
+ * GUE leaves to its far end is the GRE checksum, so that below it must be there.
  *
  * Context: RTNL.
  *
@@ -92,17 +89,13 @@ EXPORT_SYMBOL_GPL(ip_tnl_setup);
 netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t features)
 {
 	const struct ip_tnl_entry *e = ip_tnl_entry_rtnl(netdev_priv(dev));
-	const struct ip_tnl_params *p;
-	bool udp;
 
-	if (!e)
+	if (!e || e->p.encap.type == TUNNEL_ENCAP_NONE)
 		return features;
-	p = &e->p;
-	udp = p->encap.type != TUNNEL_ENCAP_NONE;
-	if (udp || p->external)
-		features &= ~IP_TNL_NESTED_GSO;
-	if (udp && p->o_flags & GRE_CSUM)
-		features &= ~(NETIF_F_GSO_SOFTWARE | IP_TNL_NESTED_GSO);
+	if (e->p.o_flags & (GRE_CSUM | GRE_SEQ))
+		features &= ~NETIF_F_GSO_SOFTWARE;
+	if (e->p.o_flags & GRE_CSUM && e->p.encap.flags & TUNNEL_ENCAP_FLAG_REMCSUM)
+		features &= ~NETIF_F_HW_CSUM;
 	return features;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_fix_features);

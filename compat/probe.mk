@@ -19,6 +19,7 @@ ccflags-y += $(if $(shell sed -n '/^struct header_ops/,/^}/p' $(srctree)/include
 ccflags-y += $(call has,ALLOC_NETDEV_DUMMY,linux/netdevice.h,alloc_netdev_dummy)
 ccflags-y += $(call has,NET_HOTDATA_MAX_BACKLOG,net/hotdata.h,max_backlog)
 ccflags-y += $(call has,LINUX_UNALIGNED,linux/unaligned.h,get_unaligned)
+ccflags-y += $(call has,NET_GSO,net/gso.h,skb_gso_segment)
 ccflags-y += $(call has,DEV_PATH_TUN,linux/netdevice.h,DEV_PATH_TUN)
 
 # Without this there is no way to end a namespace's tunnels under RTNL.

@@ -432,6 +432,7 @@ void ip_tnl_routes_free(struct ip_tnl_routes *r);
  * @info: metadata of the packet, if that decides how it leaves
  * @dst_cache: where the packet's metadata keeps the route, or NULL
  * @routes: else &ip_tnl_entry.routes of a tunnel with a remote address, or NULL
+ * @ll_hlen: octets of a link-layer header that was taken off the packet
  */
 struct ip_tnl_flow {
 	__be32	daddr;
@@ -455,6 +456,7 @@ struct ip_tnl_flow {
 	struct ip_tunnel_info *info;
 	struct dst_cache *dst_cache;
 	struct ip_tnl_routes **routes;
+	int	ll_hlen;
 };
 
 /* Mark of a super-packet whose segments are to be numbered: ip_gre_gso.c. */

@@ -291,9 +291,9 @@ for kind, options, encap, big in (
         ("ipip", "", "gue encap-dport 5553 encap-csum", True),
         ("gre", "", "fou encap-dport 5552 encap-csum", True),
         ("gre", "key 5", "gue encap-dport 5553", True),
-        # Two checksums: there is no super-packet for that.
+        # Two checksums, or numbers below UDP: no segmenter does that.
         ("gre", "key 5 csum", "gue encap-dport 5553", False),
-        ("gre", "seq", "fou encap-dport 5552", True),
+        ("gre", "seq", "fou encap-dport 5552", False),
         ("gretap", "", "gue encap-dport 5553 encap-csum", True)):
     name = f"{kind} {options} {encap}"
     for n, ns in enumerate(ENDS):
@@ -309,10 +309,9 @@ for kind, options, encap, big in (
         elif kind == "gre":
             ns.ip(f"route add 2001:db8::{peer} dev tun rto_min 10s")
     expect(f"{name}: echoes", 5, n1.echo("198.51.100.2", 5))
-    with differs("gives up offload") if "seq" in options else differs("", ""):
-        bulk.transfer(name, "198.51.100.2", sizes(big))
-        if kind == "gre":
-            bulk.transfer(f"{name}, IPv6", "2001:db8::2", sizes(big))
+    bulk.transfer(name, "198.51.100.2", sizes(big))
+    if kind == "gre":
+        bulk.transfer(f"{name}, IPv6", "2001:db8::2", sizes(big))
     for ns in ENDS:
         ns.ip("link del tun")
 END
