@@ -22,6 +22,7 @@
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/route.h>
+#include <net/tcp.h>
 
 #include "gre_header.h"
 #include "ip_tnl.h"
@@ -293,25 +294,71 @@ static void ip_tnl_xmit_segments(struct sk_buff *skb, struct net_device *dev,
 }
 
 /*
+ * The path MTU has become smaller, or what was learned of it was forgotten, and TCP
+ * does not know yet: its segments become smaller, as if it had known. Of other
+ * protocols a segment is a message. Return: whether the segments fit now.
+ */
+static bool ip_tnl_gso_shrink(struct sk_buff *skb, unsigned int mtu)
+{
+	struct skb_shared_info *shinfo;
+	unsigned int hlen;
+
+	if (!skb_is_gso_tcp(skb) || skb_header_unclone(skb, GFP_ATOMIC))
+		return false;
+	hlen = skb_transport_offset(skb) - skb_network_offset(skb) + tcp_hdrlen(skb);
+	if (mtu < hlen + TCP_MIN_MSS)
+		return false;
+	shinfo = skb_shinfo(skb);
+	shinfo->gso_size = mtu - hlen;
+	shinfo->gso_segs = DIV_ROUND_UP(skb->len - skb_network_offset(skb) - hlen,
+					shinfo->gso_size);
+	return true;
+}
+
+/* The payload's route learns the path MTU, and again before it would forget it. */
+static void ip_tnl_learn_pmtu(struct sk_buff *skb, u32 mtu)
+{
+	struct dst_entry *dst = ip_tnl_payload_dst(skb);
+	u32 known;
+
+	if (!dst)
+		return;
+	known = dst_mtu(dst);
+	if (mtu < known || (mtu == known && READ_ONCE(dst->expires)))
+		skb_dst_update_pmtu_no_confirm(skb, mtu);
+}
+
+/* Whether a packet, or each of its segments, fits the path. */
+static bool ip_tnl_len_ok(struct sk_buff *skb, unsigned int l2_hlen, unsigned int mtu)
+{
+	if (skb->len - l2_hlen <= mtu)
+		return true;
+	if (!skb_is_gso(skb))
+		return false;
+	return !skb_transport_header_was_set(skb) || skb_gso_validate_network_len(skb, mtu) ||
+	       ip_tnl_gso_shrink(skb, mtu);
+}
+
+/*
  * RFC 2003 5.1, RFC 2784 with RFC 1191: with DF in the outer header a payload
  * that does not fit is refused, and its sender told what would have fitted. A
- * payload that may be fragmented itself, or by GSO, goes on. Return: whether
- * the packet may go on; if not it is still the caller's.
+ * payload that may be fragmented itself goes on, and of a GSO packet each segment is
+ * looked at by itself. Return: whether the packet may go on; if not it is still the
+ * caller's.
  */
 static bool ip_tnl_fits(struct sk_buff *skb, const struct net_device *dev,
 			const struct rtable *rt, const struct ip_tnl_flow *f, __be16 payload_df)
 {
 	unsigned int l2_hlen = dev->type == ARPHRD_ETHER ? ETH_HLEN : 0;
 	u32 mtu = dst_mtu(&rt->dst) - sizeof(struct iphdr) - f->hlen - l2_hlen;
-	struct dst_entry *dst;
 
 	if (!f->df)
 		return true;
-	dst = ip_tnl_payload_dst(skb);
-	if (dst && mtu < dst_mtu(dst))
-		skb_dst_update_pmtu_no_confirm(skb, mtu);
-	if (skb->len - l2_hlen <= mtu || skb_is_gso(skb))
+	ip_tnl_learn_pmtu(skb, mtu);
+	if (ip_tnl_len_ok(skb, l2_hlen, mtu))
 		return true;
+	if (skb_is_gso(skb))
+		return false;
 
 	if (skb->protocol == htons(ETH_P_IP) && payload_df) {
 		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, htonl(mtu));
@@ -391,8 +438,12 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 		DEV_STATS_INC(dev, collisions);
 		goto error_put;
 	}
-	if (!ip_tnl_fits(skb, dev, rt, f, in.df))
-		goto error_put;
+	if (!ip_tnl_fits(skb, dev, rt, f, in.df)) {
+		if (!skb_is_gso(skb))
+			goto error_put;
+		ip_rt_put(rt);
+		goto segment;
+	}
 	ip_tnl_report_errors(skb, t);
 
 	f->tos = INET_ECN_encapsulate(f->tos, in.dsfield);

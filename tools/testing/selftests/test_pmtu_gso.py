@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""TCP into an underlay that is narrower than the tunnel's MTU: no segment is lost
+to that, neither while what was learned of the path MTU is about to expire, nor
+when it has expired. GSO packets of UDP are refused segment by segment.
+
+    n0                                         n1
+    | v0 192.0.2.1  --- route mtu 1400 --->    | v1 192.0.2.2
+    t0 198.51.100.1 ======= tunnel ======= t0 198.51.100.2
+"""
+import contextlib
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+from ksft import ksft_run, need_modules, expect, NetNs, SLOW, differs, veth_pair
+
+KINDS = ("ipip", "gre", "gre key 5 csum", "gre seq", "gretap", "gre fou")
+LOST = "loses GSO packets that meet an expired value"
+EXPIRES = 2             # seconds
+CHUNK = bytes(range(250)) * 16
+
+
+class Stream:
+    """a TCP connection through the tunnel, both ends in hand"""
+
+    def __init__(self, n0, n1, address):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with n1.enter, socket.socket(family) as server:
+            server.bind((address, 4001))
+            server.listen()
+            with n0.enter:
+                self.out = socket.create_connection((address, 4001), 30 * SLOW)
+            self.came = server.accept()[0]
+        self.came.settimeout(30 * SLOW)
+        self.got = 0
+        self.thread = threading.Thread(target=self.receive, daemon=True)
+        self.thread.start()
+
+    def receive(self):
+        with contextlib.suppress(OSError):
+            for data in iter(lambda: self.came.recv(1 << 18), b""):
+                self.got += len(data)
+
+    def close(self):
+        self.out.shutdown(socket.SHUT_WR)
+        self.thread.join(30 * SLOW)
+        self.out.close()
+        self.came.close()
+        return self.got
+
+
+def tunnel(n0, n1, kind):
+    options = kind.replace("gre fou", "gre")
+    more = "encap fou encap-sport 5555 encap-dport 5555" if "fou" in kind else ""
+    for ns, own, peer in (n0, 1, 2), (n1, 2, 1):
+        mac = f"address 02:00:00:00:aa:0{own} " * (kind == "gretap")
+        ns.ip(f"link add t0 {mac}type {options} local 192.0.2.{own} remote 192.0.2.{peer} {more}",
+              "link set t0 up", f"addr add 198.51.100.{own}/24 dev t0",
+              *[f"addr add 2001:db8::{own}/64 dev t0 nodad"] * (kind != "ipip"))
+        if kind == "gretap":
+            ns.ip(f"neigh add 198.51.100.{peer} lladdr 02:00:00:00:aa:0{peer} dev t0",
+                  f"neigh add 2001:db8::{peer} lladdr 02:00:00:00:aa:0{peer} dev t0")
+
+
+def trouble(n0):
+    return {name: n0.snmp(*name.split()) for name in ("Tcp RetransSegs", "Ip FragFails")}
+
+
+def learned(n0, address):
+    """whether a path MTU is remembered for an inner destination"""
+    words = ["ip", "-n", n0.name, *["-6"] * (":" in address), "route", "get", address]
+    return "expires" in subprocess.run(words, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def wait_until_forgotten(n0, address):
+    end = time.monotonic() + 60 * SLOW
+    while learned(n0, address):
+        if time.monotonic() > end:
+            raise RuntimeError("the path MTU does not expire")
+        time.sleep(0.1)
+
+
+def transfer(n0, n1, kind, address):
+    name = f"{kind} to {address}"
+    stream = Stream(n0, n1, address)
+    stream.out.sendall(CHUNK * 16)
+    before, sent = trouble(n0), 16 * len(CHUNK)
+    end = time.monotonic() + 3 * EXPIRES + 1        # the value would expire three times; longer does no harm
+    while time.monotonic() < end:
+        stream.out.sendall(CHUNK)
+        sent += len(CHUNK)
+        time.sleep(0.02)
+    expect(f"{name}: nothing is lost while it sends", before, trouble(n0))
+    for n in range(3):
+        wait_until_forgotten(n0, address)
+        before = trouble(n0)
+        stream.out.sendall(CHUNK * 4)
+        sent += 4 * len(CHUNK)
+        end = time.monotonic() + 30 * SLOW
+        while stream.got < sent and time.monotonic() < end:
+            time.sleep(0.01)
+        # What the inner IP layer refuses it has told TCP of, which sends it again before it counts as lost.
+        name_retrans = "Tcp RetransSegs"
+        with differs(LOST):
+            expect(f"{name}: nothing is lost after the value expired, time {n + 1}", before[name_retrans],
+                   trouble(n0)[name_retrans])
+    expect(f"{name}: all of it arrives", sent, stream.close())
+
+
+def datagrams(n0, n1, kind):
+    """UDP_SEGMENT: a datagram cannot become smaller"""
+    with n0.enter:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.setsockopt(socket.IPPROTO_IP, 10, 3)           # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
+        before, fails = n0.stat("t0", "tx_errors"), n0.snmp("Ip", "FragFails")
+        sock.sendmsg([bytes(4 * 1400)], [(socket.SOL_UDP, 103, struct.pack("=H", 1400))], 0, ("198.51.100.2", 9))
+    with differs("sends what the underlay then drops"):
+        expect(f"{kind}: too long datagrams of a GSO packet are refused", (4, 0),
+               (n0.stat("t0", "tx_errors") - before, n0.snmp("Ip", "FragFails") - fails))
+
+
+def main():
+    need_modules()
+    with NetNs(ipv6=True) as n0, NetNs(ipv6=True) as n1:
+        veth_pair(n0, "v0", "192.0.2.1/24", n1, "v1", "192.0.2.2/24")
+        n0.ip("route add 192.0.2.2/32 dev v0 mtu 1400")
+        for ns in n0, n1:
+            ns.run("sh", "-c", "modprobe fou; ip fou add port 5555 ipproto 47")
+            ns.sysctl(net__ipv4__route__mtu_expires=EXPIRES, net__ipv6__route__mtu_expires=EXPIRES,
+                      net__ipv4__tcp_early_retrans=0)
+        for kind in KINDS:
+            tunnel(n0, n1, kind)
+            transfer(n0, n1, kind, "198.51.100.2")
+            if kind in ("gre", "gretap"):
+                transfer(n0, n1, kind, "2001:db8::2")
+            datagrams(n0, n1, kind)
+            for ns in n0, n1:
+                ns.ip("link del t0")
+
+
+ksft_run(main)
