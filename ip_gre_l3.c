@@ -117,19 +117,44 @@ static const struct header_ops gre_header_ops = {
 	.parse		= HEADER_PARSE(gre_header_parse_addr),
 };
 
+/* Whether a packet socket may have written @hlen bytes of header: of so short a packet it does not say. */
+static bool gre_from_packet_socket(const struct sk_buff *skb, unsigned int hlen)
+{
+	return skb->sk && skb->sk->sk_family == AF_PACKET &&
+	       skb->len < hlen + sizeof(struct ipv6hdr);
+}
+
+/*
+ * Whether what is before the payload is a link-layer header of this kind of device:
+ * gre_header_create() wrote it, for us or for a device on top, or a packet socket.
+ */
+static bool gre_header_is_ours(const struct iphdr *iph, int hlen)
+{
+	const struct iphdr address_only = { .daddr = iph->daddr };
+
+	if (hlen == sizeof(*iph))
+		return !memcmp(iph, &address_only, sizeof(*iph));
+	return iph->version == 4 && iph->ihl == sizeof(*iph) / 4 && iph->protocol == IPPROTO_GRE;
+}
+
 /*
  * Takes the link-layer header off, and from it what it says of how the packet
- * leaves. A packet socket may have written it, and then left the network header
- * at its start. Return: false if there is none, or the payload needs it.
+ * leaves. A packet that tc or BPF brought here begins with its payload. Return:
+ * false if there is no header, or the payload needs it.
  */
 static bool gre_pop_header(struct sk_buff *skb, struct ip_tnl_flow *f)
 {
-	int hlen = skb_network_offset(skb) ?: sizeof(struct iphdr) + gre_options_len(f->options);
+	int full = sizeof(struct iphdr) + gre_options_len(f->options);
+	int hlen = skb_network_offset(skb);
 	const struct iphdr *iph;
 
+	if (!hlen && gre_from_packet_socket(skb, full))
+		hlen = full;
 	if (hlen < (int)sizeof(*iph) || !pskb_may_pull(skb, hlen))
 		return false;
 	iph = (const struct iphdr *)skb->data;
+	if (!gre_header_is_ours(iph, hlen))
+		return false;
 	f->ll_hlen = hlen;
 	f->routes = NULL;
 	f->daddr = iph->daddr;
