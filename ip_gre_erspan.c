@@ -114,6 +114,17 @@ static u8 erspan_cos(const struct sk_buff *skb, __be16 payload)
 	return 0;
 }
 
+/*
+ * Cuts a frame that is longer than the device takes. A checksum that is still to be
+ * filled in covers the whole frame, and its place may be cut off. Return: 0 or an errno.
+ */
+static int erspan_cut(struct sk_buff *skb, unsigned int longest)
+{
+	if (skb->ip_summed == CHECKSUM_PARTIAL && skb_checksum_help(skb))
+		return -ENOMEM;
+	return pskb_trim(skb, longest);
+}
+
 /* Whether the frame is shorter than the packet in it says. */
 static bool erspan_is_cut(const struct sk_buff *skb, __be16 payload)
 {
@@ -196,7 +207,7 @@ static netdev_tx_t erspan_xmit(struct sk_buff *skb, struct net_device *dev)
 		erspan_configured(&e->p, &opt);
 	else if (!erspan_external(f.info, &opt))
 		return ip_tnl_gre_xmit_drop(skb, dev);
-	if (cut && pskb_trim(skb, longest))
+	if (cut && erspan_cut(skb, longest))
 		return ip_tnl_gre_xmit_drop(skb, dev);
 	if (!ip_tnl_gre_ether_payload(skb, &f.payload))
 		return ip_tnl_gre_xmit_drop(skb, dev);
@@ -242,10 +253,9 @@ static int erspan_validate(struct nlattr *tb[], struct nlattr *data[],
 {
 	int err;
 
-	if (!data)
-		return 0;
-	if (data[IFLA_GRE_ERSPAN_VER] && !nla_get_u8(data[IFLA_GRE_ERSPAN_VER]))
-		return 0;
+	/* Of type I only the Ethernet address can be wrong. */
+	if (!data || (data[IFLA_GRE_ERSPAN_VER] && !nla_get_u8(data[IFLA_GRE_ERSPAN_VER])))
+		return ip_tnl_gre_ether_validate(tb, NULL, extack);
 	err = ip_tnl_gre_ether_validate(tb, data, extack) ?: erspan_validate_flags(data, extack);
 	if (err)
 		return err;

@@ -88,9 +88,14 @@ static u64 ip_tnl_id_key(__be32 key, bool keyed)
 	return (__force u32)key | (keyed ? IP_TNL_KEYED : 0);
 }
 
+static bool ip_tnl_is_keyed(const struct ip_tnl_params *p)
+{
+	return p->i_flags & GRE_KEY && !p->unkeyed;
+}
+
 static struct ip_tnl_id ip_tnl_id(const struct ip_tnl_params *p)
 {
-	bool keyed = p->i_flags & GRE_KEY && !p->unkeyed;
+	bool keyed = ip_tnl_is_keyed(p);
 	__be32 local = ipv4_is_multicast(p->remote) ? 0 : p->local;
 
 	return (struct ip_tnl_id) {
@@ -209,13 +214,15 @@ static noinline struct rhlist_head *ip_tnl_probe(struct ip_tnl_net *tn, struct i
 /**
  * ip_tnl_is_duplicate() - whether two configurations cannot be there together
  * @a: configuration
- * @b: the other; addresses, presence and value of the key, and link count
+ * @b: the other; addresses, link, and presence and value of the key that received
+ *	packets carry count
  */
 bool ip_tnl_is_duplicate(const struct ip_tnl_params *a, const struct ip_tnl_params *b)
 {
+	bool keyed = ip_tnl_is_keyed(a);
+
 	return a->remote == b->remote && a->local == b->local && a->link == b->link &&
-	       !((a->i_flags ^ b->i_flags) & GRE_KEY) &&
-	       (!(a->i_flags & GRE_KEY) || a->i_key == b->i_key);
+	       ip_tnl_is_keyed(b) == keyed && (!keyed || a->i_key == b->i_key);
 }
 
 /**
