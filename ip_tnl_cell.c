@@ -11,26 +11,32 @@
  * One cell per CPU serves all tunnels, and what GRO cannot join goes past it.
  *
  * What GRO can join: TCP; of UDP the flows that a socket or the device asks to
- * have joined. GRO is asked that for each flow, about once a second.
+ * have joined. GRO is asked that, about once a second, for each pair of addresses:
+ * most fragments have no ports.
  *
- * Order. A packet is put into one of two queues, for GRO and past it, by what its
- * flow is; GRO's answers change that only at a moment when both queues are empty
- * and GRO holds nothing.
+ * Order. A packet is put into one of two queues, for GRO and past it, by what is in
+ * all packets of its flow, in one piece or not, segmented or not; GRO's answers change
+ * that only at a moment when both queues are empty and GRO holds nothing. A packet
+ * whose flow GRO does not see would pass what it holds of that flow, so GRO lets go of
+ * all that it holds before.
  *
  * Lifetime. A queued packet has no reference to its device. ip_tnl_cells_settle()
  * waits for what is queued; ip_tunnel_core.c says when a device calls it.
  */
 #include <linux/hash.h>
+#include <linux/if_vlan.h>
 #include <linux/local_lock.h>
 #include <linux/netdevice.h>
 #include <linux/wait.h>
-#include <linux/unaligned.h>
+#include <net/gre.h>
 #include <net/gro.h>
 #include <net/hotdata.h>
 #include <net/ip.h>
+#include <net/ipv6.h>
 #include <net/mpls.h>
 #include <net/protocol.h>
 
+#include "gre_header.h"
 #include "ip_tnl.h"
 
 #define IP_TNL_UDP_BITS		6
@@ -47,65 +53,44 @@ struct ip_tnl_cell {
 	u32			settled;	/* of those, how many are delivered */
 	struct napi_struct	napi;
 
-	/* Of the flows of UDP since both queues were last empty, a last one that GRO did not want */
+	/*
+	 * Of UDP, the last pair of addresses of which GRO did not want a packet since both
+	 * queues were last empty; until jiffies @forget_at the pairs it does not want; and
+	 * for how many such times more it is remembered that it wanted a flow of a pair.
+	 */
 	u64			answer;
-	bool			wanted;		/* and whether there was one that it wanted */
-	unsigned long		forget_at;	/* jiffies */
+	unsigned long		forget_at;
 	u64			unwanted[1 << IP_TNL_UDP_BITS];
+	u8			wanted[1 << IP_TNL_UDP_BITS];
 };
 
 static struct ip_tnl_cell __percpu *ip_tnl_cells;
 static struct net_device *ip_tnl_napi_dev;
 static DECLARE_WAIT_QUEUE_HEAD(ip_tnl_settled);
 
-/*
- * A number for the flow of a UDP packet. Flows that share one share GRO's answer,
- * which costs no more than time.
- */
-static u64 ip_tnl_udp_number(const struct sk_buff *skb, const struct iphdr *iph, u32 ports)
+/* A number for a pair of addresses, and its place. Pairs that share one share GRO's answer. */
+static u64 ip_tnl_udp_pair(const struct sk_buff *skb, const struct iphdr *iph)
 {
 	u64 ends = (u64)(__force u32)iph->saddr << 32 | (__force u32)iph->daddr;
 
-	return ((ends ^ (unsigned long)skb->dev) + ports) * GOLDEN_RATIO_64 | 1;
+	return (ends ^ (unsigned long)skb->dev) * GOLDEN_RATIO_64 | 1;
 }
 
-/* The same, wherever the ports lie. Return: 0 if there are none. */
-static noinline u64 ip_tnl_udp_flow(const struct sk_buff *skb, const struct iphdr *iph)
+static unsigned int ip_tnl_udp_place(u64 pair)
 {
-	u32 copy, *ports;
-
-	ports = skb_header_pointer(skb, skb_network_offset(skb) + iph->ihl * 4, sizeof(copy), &copy);
-	return ports ? ip_tnl_udp_number(skb, iph, *ports) : 0;
-}
-
-/* The same, in a few instructions where the ports are linear, as they mostly are. */
-static u64 ip_tnl_udp_flow_fast(const struct sk_buff *skb, const struct iphdr *iph)
-{
-	const u32 *ports = (const void *)iph + iph->ihl * 4;
-
-	if (unlikely((const void *)(ports + 1) > (const void *)skb_tail_pointer(skb)))
-		return ip_tnl_udp_flow(skb, iph);
-	return ip_tnl_udp_number(skb, iph, get_unaligned(ports));
-}
-
-/* The only place where it can stand that GRO does not want a flow. */
-static u64 *ip_tnl_unwanted(struct ip_tnl_cell *cell, u64 flow)
-{
-	return &cell->unwanted[flow >> (64 - IP_TNL_UDP_BITS)];
+	return pair >> (64 - IP_TNL_UDP_BITS);
 }
 
 /* Whether a UDP packet goes past GRO. */
 static bool ip_tnl_udp_past_gro(struct ip_tnl_cell *cell, const struct sk_buff *skb,
 				const struct iphdr *iph)
 {
-	u64 flow;
+	u64 pair;
 
 	if (skb->dev->features & (NETIF_F_GRO_FRAGLIST | NETIF_F_GRO_UDP_FWD))
 		return false;
-	if (iph->frag_off & htons(IP_OFFSET))
-		return true;
-	flow = ip_tnl_udp_flow_fast(skb, iph);
-	return flow && *ip_tnl_unwanted(cell, flow) == flow;
+	pair = ip_tnl_udp_pair(skb, iph);
+	return cell->unwanted[ip_tnl_udp_place(pair)] == pair;
 }
 
 static bool ip_tnl_past_gro(struct ip_tnl_cell *cell, const struct sk_buff *skb)
@@ -114,9 +99,9 @@ static bool ip_tnl_past_gro(struct ip_tnl_cell *cell, const struct sk_buff *skb)
 
 	if (unlikely(!(skb->dev->features & NETIF_F_GRO)))
 		return true;
-	/* Label switching looks at a transport header, which GRO would take away. */
+	/* GRO joins no labelled packets, but would take their transport header away. */
 	if (skb->protocol != htons(ETH_P_IP))
-		return skb_is_gso(skb) && eth_p_mpls(skb->protocol);
+		return eth_p_mpls(skb->protocol);
 	if (iph->protocol == IPPROTO_TCP)
 		return false;
 	if (iph->protocol == IPPROTO_UDP)
@@ -124,23 +109,84 @@ static bool ip_tnl_past_gro(struct ip_tnl_cell *cell, const struct sk_buff *skb)
 	return !rcu_access_pointer(inet_offloads[iph->protocol]);
 }
 
-/*
- * The flow that GRO's answer to a packet is about, or 0: GRO leaves some packets
- * alone whoever wants the flow.
- */
+/* The pair that GRO's answer to a packet is about, or 0: it leaves GSO packets alone in any case. */
 static u64 ip_tnl_question(const struct sk_buff *skb)
 {
 	const struct iphdr *iph = ip_hdr(skb);
 
-	if (skb->protocol != htons(ETH_P_IP) || iph->protocol != IPPROTO_UDP ||
-	    skb_is_gso(skb) || ip_is_fragment(iph))
+	if (skb->protocol != htons(ETH_P_IP) || iph->protocol != IPPROTO_UDP || skb_is_gso(skb))
 		return 0;
-	return ip_tnl_udp_flow(skb, iph);
+	return ip_tnl_udp_pair(skb, iph);
+}
+
+/*
+ * Steps over an IPv4 or IPv6 header to the next one that GRO looks at. Return: its
+ * place, with the protocol in @next, or NULL for a header that it does not look behind.
+ */
+static const void *ip_tnl_gro_ip(const void *at, const void *end, __be16 proto, u8 *next)
+{
+	const struct ipv6hdr *ip6h = at;
+	const struct iphdr *iph = at;
+
+	if (proto == htons(ETH_P_IP)) {
+		if (at + sizeof(*iph) > end || iph->ihl != 5 || ip_is_fragment(iph))
+			return NULL;
+		*next = iph->protocol;
+		return iph + 1;
+	}
+	if (at + sizeof(*ip6h) > end)
+		return NULL;
+	*next = ip6h->nexthdr;
+	return ip6h + 1;
+}
+
+/*
+ * Whether GRO does not see of which flow a packet is: fragments, IP options, extension
+ * headers, also in a tunnel in the tunnel, and GSO packets of other protocols than TCP.
+ */
+static bool ip_tnl_gro_is_blind(const struct sk_buff *skb)
+{
+	const void *end = skb_tail_pointer(skb), *at = skb->data;
+	const struct gre_base_hdr *gre;
+	__be16 proto = skb->protocol;
+	u8 next;
+
+	if (skb_is_gso(skb) && !skb_is_gso_tcp(skb))
+		return true;
+	for (;;) {
+		for (; eth_type_vlan(proto) && at + VLAN_HLEN <= end; at += VLAN_HLEN)
+			proto = ((const struct vlan_hdr *)at)->h_vlan_encapsulated_proto;
+		if (proto != htons(ETH_P_IP) && proto != htons(ETH_P_IPV6))
+			return false;
+		at = ip_tnl_gro_ip(at, end, proto, &next);
+		if (!at)
+			return true;
+		switch (next) {
+		case IPPROTO_TCP:
+		case IPPROTO_UDP:
+			return false;
+		case IPPROTO_IPIP:
+			proto = htons(ETH_P_IP);
+			break;
+		case IPPROTO_IPV6:
+			proto = htons(ETH_P_IPV6);
+			break;
+		case IPPROTO_GRE:
+			gre = at;
+			if (at + sizeof(*gre) > end)
+				return true;
+			proto = gre->protocol;
+			at += gre_options_len(gre->flags);
+			break;
+		default:
+			return true;
+		}
+	}
 }
 
 static void ip_tnl_gro_receive(struct ip_tnl_cell *cell, struct sk_buff *skb)
 {
-	u64 flow = ip_tnl_question(skb);
+	u64 pair = ip_tnl_question(skb);
 	gro_result_t answer;
 
 	/* GRO writes to headers, which a packet socket may still have to read. */
@@ -149,24 +195,36 @@ static void ip_tnl_gro_receive(struct ip_tnl_cell *cell, struct sk_buff *skb)
 		kfree_skb(skb);
 		return;
 	}
+	if (ip_tnl_gro_is_blind(skb))
+		napi_gro_flush(&cell->napi, false);
 	answer = napi_gro_receive(&cell->napi, skb);
-	if (flow && answer == GRO_NORMAL)
-		cell->answer = flow;
-	else if (flow)
-		cell->wanted = true;
+	if (pair && answer == GRO_NORMAL)
+		cell->answer = pair;
+	else if (pair)
+		cell->wanted[ip_tnl_udp_place(pair)] = 2;
+}
+
+static void ip_tnl_forget_answers(struct ip_tnl_cell *cell)
+{
+	int i;
+
+	cell->forget_at = jiffies + HZ;
+	memset(cell->unwanted, 0, sizeof(cell->unwanted));
+	for (i = 0; i < ARRAY_SIZE(cell->wanted); i++)
+		if (cell->wanted[i])
+			cell->wanted[i]--;
 }
 
 /* Both queues are empty, and GRO holds nothing. */
 static void ip_tnl_note_answer(struct ip_tnl_cell *cell)
 {
-	if (time_after(jiffies, cell->forget_at)) {
-		memset(cell->unwanted, 0, sizeof(cell->unwanted));
-		cell->forget_at = jiffies + HZ;
-	}
-	if (cell->answer && !cell->wanted)
-		*ip_tnl_unwanted(cell, cell->answer) = cell->answer;
+	unsigned int place = ip_tnl_udp_place(cell->answer);
+
+	if (time_after(jiffies, cell->forget_at))
+		ip_tnl_forget_answers(cell);
+	if (cell->answer && !cell->wanted[place])
+		cell->unwanted[place] = cell->answer;
 	cell->answer = 0;
-	cell->wanted = false;
 }
 
 /* Moves at most @budget packets from one queue to another. Return: how many. */
