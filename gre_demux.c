@@ -73,7 +73,7 @@ EXPORT_SYMBOL_GPL(gre_del_protocol);
  * @skb: packet; may be pulled
  * @tpi: filled on success
  * @csum_err: set if the checksum is wrong; NULL not to check it
- * @proto: not used; kept for the symbol's sake
+ * @proto: ethertype of WCCP's payload, network byte order
  * @nhs: offset of the GRE header from skb->data; 0 where @csum_err is given
  *
  * Context: any.
@@ -87,13 +87,16 @@ int gre_parse_header(struct sk_buff *skb, struct tnl_ptk_info *tpi, bool *csum_e
 	struct gre_header h;
 	int err;
 
-	err = gre_header_parse(skb, nhs, &h);
+	err = gre_options_parse(skb, nhs, &h);
 	if (err)
 		return err;
 	if (csum_err && h.flags & GRE_CSUM && !gre_checksum_ok(skb)) {
 		*csum_err = true;
 		return -EINVAL;
 	}
+	err = gre_payload_parse(skb, nhs, proto, &h);
+	if (err)
+		return err;
 
 	gre_flags_to_tnl_flags(tpi->flags, h.flags & GRE_OPTIONS);
 	tpi->proto = h.proto;

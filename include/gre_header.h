@@ -69,13 +69,16 @@ static inline int gre_options_len(__be16 flags)
 }
 
 /* WCCP hides its payload type; version 2 also puts 4 octets before the packet. */
-static inline int gre_parse_wccp(struct sk_buff *skb, int at, struct gre_header *h)
+static inline int gre_parse_wccp(struct sk_buff *skb, int at, __be16 payload,
+				 struct gre_header *h)
 {
 	u8 first, *p;
 
-	h->proto = htons(ETH_P_IP);
+	h->proto = payload;
 	p = skb_header_pointer(skb, at + h->len, 1, &first);
-	if (p && *p >> 4 != 4)
+	if (!p)
+		return -EINVAL;
+	if (*p >> 4 != 4)
 		h->len += 4;
 	return 0;
 }
@@ -98,7 +101,7 @@ static inline int gre_parse_erspan(struct sk_buff *skb, int at, struct gre_heade
 }
 
 /**
- * gre_header_parse() - read the version 0 GRE header of a packet
+ * gre_options_parse() - read the version 0 GRE header of a packet, not what follows it
  * @skb: packet; up to the whole GRE header is pulled into the linear area, so
  *	pointers into it must be read again
  * @at: offset of the GRE header from skb->data
@@ -111,7 +114,7 @@ static inline int gre_parse_erspan(struct sk_buff *skb, int at, struct gre_heade
  * Return: 0, or -EINVAL for a header that is cut short, has one
  * of the bits set that RFC 2784 2.3 refuses, or is of another version.
  */
-static inline int gre_header_parse(struct sk_buff *skb, int at, struct gre_header *h)
+static inline int gre_options_parse(struct sk_buff *skb, int at, struct gre_header *h)
 {
 	const struct gre_base_hdr *base;
 	const __be32 *opt;
@@ -135,12 +138,34 @@ static inline int gre_header_parse(struct sk_buff *skb, int at, struct gre_heade
 	h->erspan_ver = 0;
 	h->key = h->keyed ? *opt++ : 0;
 	h->seq = h->flags & GRE_SEQ ? ntohl(*opt) : 0;
+	return 0;
+}
 
+/**
+ * gre_payload_parse() - read what WCCP and ERSPAN put behind the GRE header
+ * @skb: packet
+ * @at: offset of the GRE header from skb->data
+ * @wccp: ethertype of WCCP's payload, network byte order
+ * @h: from gre_options_parse(); completed
+ *
+ * Context: any.
+ *
+ * Return: 0, or -EINVAL for an ERSPAN header that is cut short, or WCCP without a payload.
+ */
+static inline int gre_payload_parse(struct sk_buff *skb, int at, __be16 wccp,
+				    struct gre_header *h)
+{
 	if (unlikely(h->proto == GRE_PROTO_WCCP && !(h->flags & GRE_OPTIONS)))
-		return gre_parse_wccp(skb, at, h);
+		return gre_parse_wccp(skb, at, wccp, h);
 	if (unlikely(gre_is_erspan(h->proto)))
 		return gre_parse_erspan(skb, at, h);
 	return 0;
+}
+
+/* Both, for a packet whose payload is in IPv4 if it is WCCP's. */
+static inline int gre_header_parse(struct sk_buff *skb, int at, struct gre_header *h)
+{
+	return gre_options_parse(skb, at, h) ?: gre_payload_parse(skb, at, htons(ETH_P_IP), h);
 }
 
 /**
