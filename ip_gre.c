@@ -10,7 +10,8 @@
  *	ip_gre_erspan.c		erspan: mirrored Ethernet frames
  *	ip_gre_config.c		attributes, multicast groups
  *	ip_gre_gso.c		super-packets with sequence numbers
- *	ip_gre_export.c		the symbol that others use
+ *	ip_gre_vport.c		the gretap that openvswitch makes, before 7.3
+ *	ip_gre_export.c		the symbol for that
  */
 #include <linux/icmpv6.h>
 #include <linux/if_arp.h>

@@ -21,6 +21,10 @@ ccflags-y += $(call has,NET_HOTDATA_MAX_BACKLOG,net/hotdata.h,max_backlog)
 ccflags-y += $(call has,LINUX_UNALIGNED,linux/unaligned.h,get_unaligned)
 ccflags-y += $(call has,NET_GSO,net/gso.h,skb_gso_segment)
 ccflags-y += $(call has,DEV_PATH_TUN,linux/netdevice.h,DEV_PATH_TUN)
+ccflags-y += $(call has,PATH_TUN_INNER_PROTO,linux/netdevice.h,u8.*inner_proto;)
+
+# "y" where openvswitch's vport-gre calls it: there it is to be exported, elsewhere it must not be.
+compat-gretap-fb-dev-create := $(if $(shell grep -s gretap_fb_dev_create $(srctree)/include/net/gre.h),y)
 
 # Without this there is no way to end a namespace's tunnels under RTNL.
 ifeq ($(shell grep -sE '[*]exit_(batch_)?rtnl' $(srctree)/include/net/net_namespace.h),)

@@ -68,7 +68,11 @@ static inline void forward_path_set_tun(struct net_device_path *path, __be32 sad
 	path->type = DEV_PATH_TUN;
 	path->tun.src_v4.s_addr = saddr;
 	path->tun.dst_v4.s_addr = daddr;
+#ifdef COMPAT_HAS_PATH_TUN_INNER_PROTO
+	path->tun.inner_proto = IPPROTO_IPIP;
+#else
 	path->tun.l3_proto = IPPROTO_IPIP;
+#endif
 }
 #else
 #define FORWARD_PATH_TUN(fn)	(true ? NULL : (fn))
