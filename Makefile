@@ -55,7 +55,7 @@ check: deps ## build, test and lint on every kernel
 check-debug: deps debug-kernel ## run the tests in a kernel that looks for memory and locking errors
 	@tools/testing/check debug
 
-parity: deps ## compare with the kernel's own modules, scenario by scenario (KERNELS="6.1 6.12 7.2")
+parity: deps ## compare with the kernel's own modules, scenario by scenario (KERNELS="6.1 6.12 newest")
 	@tools/testing/parity/parity $(KERNELS)
 
 check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the modules, on every kernel
@@ -64,7 +64,7 @@ check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the mo
 check-swap: deps ## "iptnl swap" and "restore" under 200 tunnels, refusals and rollback, on every kernel
 	@tools/testing/check --swap
 
-bench: deps ## count instructions, the kernel's modules and ours in one boot (KERNELS="6.1 6.12 7.2")
+bench: deps ## count instructions, the kernel's modules and ours in one boot (KERNELS="6.1 6.12 newest")
 	@tools/deps gnuplot-nox
 	@tools/testing/bench/bench $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
 
@@ -93,7 +93,7 @@ dist: ## make the release tarball of the last commit in dist/
 	@tools/deps --only git python3
 	@tools/package dist
 
-check-package: deps ## install the Debian package in clean roots and boot them; Secure Boot (KERNELS="6.1 6.12 7.2")
+check-package: deps ## install the Debian package in clean roots and boot them; Secure Boot (KERNELS="6.1 6.12 newest")
 	@tools/deps $(DEB_TOOLS) ovmf openssl
 	@tools/testing/package/check-package $(KERNELS)
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From what the guest counted to rows of a table, and the table itself.
 
-A row: kernel, what, kind, and where it has them way, size, tunnels, flows; ours, in-tree (None if not measured), their
-ratio, and spread: how far the passes of one set of modules lie apart, in percent of their mean, the larger of both.
+A row: kernel, its release, what, kind, and where it has them way, size, tunnels, flows; ours, in-tree (None if not
+measured), their ratio, and spread: how far the passes of one set of modules lie apart, in percent of their mean, the
+larger of both.
 """
 
 from statistics import mean
@@ -116,6 +117,8 @@ def heading(columns, wide):
 
 def text(rows):
     """-> the lines"""
+    releases = {one["kernel"]: one["release"] for one in rows}
+    yield from ("", *(f"{kernel}: {release}" for kernel, release in releases.items()))
     for title, whats, columns in SECTIONS:
         chosen = [one for one in rows if one["what"] in whats]
         if not chosen:

@@ -8,7 +8,7 @@ import struct
 import subprocess
 from dataclasses import dataclass
 
-from scenario import KERNELS
+from scenario import series
 
 # Ours may give a reason in words where the kernel's own modules give none; never the other way round.
 ALLOWED_MORE = "gave a reason"
@@ -24,7 +24,7 @@ class Expected:
     """One line of expected-differences"""
     where: str
     glob: str
-    kernels: tuple
+    kernels: str                # as series.matches() reads it
     pattern: re.Pattern
     reason: str
     used: bool = False
@@ -41,11 +41,10 @@ def read_expected(path):
             parts = [part.strip() for part in line.split(" | ")]
             if len(parts) != 4 or not all(parts):
                 raise Bad(f"{where}: want 'scenario | kernels | lines | reason'")
-            kernels = tuple(parts[1].split())
-            if not set(kernels) <= set(KERNELS):
-                raise Bad(f"{where}: no such kernel")
+            if not series.is_said(parts[1]):
+                raise Bad(f"{where}: '{parts[1]}' does not say which kernels")
             pattern = "" if parts[2] == "*" else parts[2]
-            found.append(Expected(where, parts[0], kernels, re.compile(pattern), parts[3]))
+            found.append(Expected(where, parts[0], parts[1], re.compile(pattern), parts[3]))
     return found
 
 
@@ -71,7 +70,7 @@ def differences(one, two):
 
 def explain(name, kernel, found, expected):
     """-> is each differing line of the scenario the business of some expected line? These are marked used."""
-    candidates = [e for e in expected if kernel in e.kernels and fnmatch.fnmatch(name, e.glob)]
+    candidates = [e for e in expected if series.matches(e.kernels, kernel) and fnmatch.fnmatch(name, e.glob)]
     explained, used = True, []
     for _, _, lines in found:
         for sign, line in lines:
@@ -150,5 +149,5 @@ def compare(kernel, left, right, expected):
 
 
 def stale(kernel, expected):
-    """-> lines that did not occur on a kernel that they name"""
-    return [e for e in expected if kernel in e.kernels and not e.used]
+    """-> lines that did not occur on a kernel that they are for"""
+    return [e for e in expected if series.matches(e.kernels, kernel) and not e.used]

@@ -27,6 +27,7 @@ from layers import pkt
 from world import World, flags, sysctl
 
 import nl                       # noqa: E402  (selftests, by way of layers)
+import series                   # noqa: E402
 import tunctl                   # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -353,7 +354,7 @@ def hwaddr(sock, name):
 def main(argv):
     kernel, output, globs = argv[0], argv[1], argv[2:] or ["*"]
     chosen = [one for one in scenario.read_all(os.path.join(HERE, "scenarios"))
-              if kernel in one.kernels and any(fnmatch.fnmatch(one.name, glob) for glob in globs)]
+              if series.matches(one.kernels, kernel) and any(fnmatch.fnmatch(one.name, glob) for glob in globs)]
     # On one processor what a write to a wire sets off is done before the next step.
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     sysctl("net/ipv4/icmp_msgs_per_sec", "100000")

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Netfilter's flow table on a router whose way out is an ipip tunnel. On 7.2 it
-# asks the tunnel for its outer header and goes past the device; elsewhere the
-# flow stays on the device. What cannot be asked for stays there everywhere.
+# Netfilter's flow table on a router whose way out is an ipip tunnel. From 7.2
+# on it asks the tunnel for its outer header and goes past the device; before,
+# the flow stays on the device. What cannot be asked for stays there everywhere.
 #
 #	   h               r                       f
 #	   | h0 ------- r0 | r1 ----------------- f1 |
@@ -63,7 +63,7 @@ transfer() { # NAME past|device
 }
 
 past=device
-[ "$SERIES" != 7.2 ] || past=past
+! series_is ">=7.2" || past=past
 tunnels
 transfer "ipip" "$past"
 clear

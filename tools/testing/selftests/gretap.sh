@@ -100,7 +100,7 @@ for bits in range(8):
 g0 = Port("g0")
 for size in range(15):
     data = FRAMES["IPv4"].bytes()[:size]
-    with differs("does not count it", "7.2") if 8 <= size < 14 \
+    with differs("does not count it", ">=7.2") if 8 <= size < 14 \
             else differs("", ""):
         case(f"{size} bytes of a frame",
              f"g0 {LENGTH}" if size == 14 else DROPPED,

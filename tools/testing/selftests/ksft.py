@@ -29,10 +29,9 @@ import subprocess
 import sys
 import traceback
 
-os.environ.setdefault("SERIES", ".".join(os.uname().release.split(".")[:2]))
-import wire  # noqa: E402  reads SERIES
-from pkt import in_netns, setns  # noqa: E402
-from wire import IN_TREE, SERIES, SLOW, differs, expect, run_ip, until  # noqa: E402
+import wire
+from pkt import in_netns, setns
+from wire import IN_TREE, SERIES, SLOW, differs, expect, run_ip, until
 
 __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "NetNs", "veth_pair",
            "diag", "check", "expect", "differs", "in_netns", "setns", "run_ip", "until", "write",

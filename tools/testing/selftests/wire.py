@@ -31,6 +31,7 @@ import subprocess
 import sys
 import time
 
+import series
 from pkt import cut, csum, eth, gre, icmp, in_netns, ip, ip6, mpls, raw, \
     udp, vlan, Layer
 
@@ -45,7 +46,7 @@ __all__ = ["cut", "csum", "eth", "gre", "icmp", "ip", "ip6", "mpls", "raw",
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS = 3, 0x0800, 0x86dd, 0x8847
 PACKET_OUTGOING = 4
 IN_TREE = os.environ.get("IPTNL_IN_TREE") == "1"
-SERIES = os.environ.get("SERIES", "7.2")
+SERIES = os.environ.get("SERIES") or series.running()
 SLOW = int(os.environ.get("IPTNL_SLOW", "1"))
 
 # The errors a tunnel counts on receive, next to the reason's own counter.
@@ -79,11 +80,11 @@ def expect(name, want, got):
 
 
 @contextlib.contextmanager
-def differs(reason, series=SERIES):
-    """The in-tree drivers of these series are known to fail what is inside"""
+def differs(reason, kernels="all"):
+    """The in-tree drivers of these kernels (see series.py) are known to fail what is inside"""
     global XFAIL
     outside = XFAIL
-    if IN_TREE and SERIES in series.split():
+    if IN_TREE and series.matches(kernels, SERIES):
         XFAIL = reason
     yield
     XFAIL = outside
@@ -365,7 +366,7 @@ def counted(before):
 
 def comparable(parts):
     """without what the in-tree drivers count on the underlay since 7.2 only"""
-    if not IN_TREE or SERIES == "7.2":
+    if not IN_TREE or series.matches(">=7.2", SERIES):
         return "; ".join(parts)
     wires = tuple(t.name + " " for t in Tun.all)
     return "; ".join(p for p in parts if not p.startswith(wires))

@@ -12,6 +12,7 @@
 #     layers/KERNEL-HASH/     our modules plus the depmod index, over a root     (layer.sh)
 #     initramfs/HASH.cpio     busybox and the modules needed to mount the root   (boot.sh)
 #     kvm-HASH                whether KVM proved to work here                    (boot.sh)
+#     newest                  the release that "newest" was last found to be     (root.sh)
 #     locks/                  one flock per thing above
 
 [[ -n ${IPTNL_LIB:-} ]] && return
@@ -20,9 +21,14 @@ readonly IPTNL_LIB=1
 VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TREE=$(cd "$VM_DIR/../../.." && pwd)
 CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/iptnl
-KERNELS=(6.1 6.12 7.2)
+# By suite, see root.sh: "newest" is the newest kernel of Debian's backports, whatever it is. Those on request are built
+# and tested when they are named, not by default.
+KERNELS=(6.1 6.12 newest)
+ON_REQUEST=(7.2)
+# The same for all that one run starts, though another run may find a newer one meanwhile.
+IPTNL_NEWEST=${IPTNL_NEWEST-$(cat "$CACHE/newest" 2>/dev/null || true)}
 QUIET=${QUIET:-}
-export VM_DIR TREE CACHE
+export VM_DIR TREE CACHE IPTNL_NEWEST
 
 # ---- messages: progress and errors go to stderr, results to stdout
 
@@ -54,14 +60,14 @@ export OTHER_ROOT OTHER_RELEASE
 
 is_kernel() {
 	local k
-	for k in "${KERNELS[@]}" debug; do
+	for k in "${KERNELS[@]}" "${ON_REQUEST[@]}" debug; do
 		[[ $k == "$1" ]] && return 0
 	done
 	return 1
 }
 
 check_kernel() {
-	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} debug)"
+	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} ${ON_REQUEST[*]} debug)"
 }
 
 # The root whose userland a kernel runs with.

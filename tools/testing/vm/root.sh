@@ -23,7 +23,7 @@ root_suite() {
 	case $1 in
 	6.1) echo bookworm ;;
 	6.12) echo trixie ;;
-	7.2) echo trixie-backports ;;
+	newest | 7.2) echo trixie-backports ;;
 	esac
 }
 
@@ -43,6 +43,28 @@ newest_release() { # ROOT SERIES
 	echo "$release"
 }
 
+# newest_ask KERNEL... : if "newest" is one of them and has a root already, ask the archive, at most once a day, whether
+# there is a newer one by now. Its root is then another, made when needed.
+newest_ask() {
+	local root lists release
+	[[ " $* " == *' newest '* ]] || return 0
+	root=$(root_path newest)
+	[[ -d $root && -z $(find "$CACHE/newest" -mmin -1440 2>/dev/null) ]] || return 0
+	lists=$(mktemp -d)
+	mkdir "$lists/partial"
+	release=$("$VM_DIR/in-root" "$root" -w -b "$lists:/var/lib/apt/lists" -- \
+		sh -c 'apt-get -q update >/dev/null 2>&1 && apt-cache depends linux-image-amd64' |
+		sed -n 's/.*Depends: linux-image-\([0-9].*\)/\1/p') || true
+	rm -r "$lists"
+	if [[ -z $release ]]; then
+		say "kernel newest: the archive cannot be asked for one newer than $(root_release "$root")"
+	elif [[ $release != "$(root_release "$root")" ]]; then
+		say "kernel newest: it is $release now, no longer $(root_release "$root")"
+		IPTNL_NEWEST=$release
+	fi
+	[[ -z $release ]] || echo "$IPTNL_NEWEST" >"$CACHE/newest"
+}
+
 # What is in a root: the kernel, the above, and what the file named by IPTNL_PACKAGES lists. Such a root is one of its
 # own, and so is what is built in it.
 root_packages() { # KERNEL
@@ -59,7 +81,11 @@ root_path() {
 		return
 	fi
 	name=$(root_name "$1")
-	hash=$({ printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")"; root_packages "$name"; } | hash_text)
+	hash=$({
+		printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")"
+		root_packages "$name"
+		[[ $name != newest ]] || printf '%s' "$IPTNL_NEWEST"
+	} | hash_text)
 	echo "$CACHE/roots/$name-$hash"
 }
 
