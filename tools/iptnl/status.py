@@ -5,6 +5,7 @@ import json
 
 import link as ln
 import modules
+import reasons
 import swap
 
 NONE = "-"
@@ -25,7 +26,7 @@ def gather():
             tunnels.append({"namespace": space.title, "name": link.name, "index": index, "kind": link.kind,
                             "module": ln.KINDS[link.kind], "fallback": link.fallback, "up": link.is_up})
         space.close()
-    return {"kernel": modules.release(), "modules": found, "tunnels": tunnels}
+    return {"kernel": modules.release(), "modules": found, "tunnels": tunnels, "why in-tree": reasons.why()}
 
 
 def held(module):
@@ -46,6 +47,8 @@ def show(as_json):
         return
     print_columns([("module", "loaded", "version", "held by", "modprobe takes")] + [
         (m["name"], m["state"], m["version"] or NONE, held(m), m["modprobe"] or NONE) for m in found["modules"]])
+    if found["why in-tree"]:
+        print(found["why in-tree"])
     places = {}
     for tunnel in found["tunnels"]:
         if not tunnel["fallback"] or tunnel["up"]:
