@@ -176,3 +176,4 @@ module_exit(gre_exit);
 MODULE_DESCRIPTION("iptnl: receive GRE by version");
 MODULE_LICENSE("GPL");
 MODULE_VERSION(IPTNL_VERSION);
+IPTNL_NOTE;

@@ -5,6 +5,7 @@
  * This file: a kind's registration, its state in a namespace, and the life of
  * a device from setup to free. The rest of the module:
  *
+ *	ip_tnl_carry.c		what is carried to the next driver
  *	ip_tnl_table.c		which tunnel a packet belongs to
  *	ip_tnl_rx.c		out of the tunnel
  *	ip_tnl_cell.c		and to the payload's stack
@@ -21,6 +22,7 @@
  * that still found the entry is in its CPU's queue by then. ip_tnl_free() waits
  * until it has left that, and with it the device, which the core then frees.
  */
+#include <linux/ethtool.h>
 #include <linux/if_arp.h>
 #include <linux/module.h>
 #include <net/gre.h>
@@ -41,6 +43,16 @@ static void ip_tnl_free(struct net_device *dev)
 	ip_tnl_cells_settle();
 }
 
+static void ip_tnl_get_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
+{
+	strscpy(info->driver, dev->rtnl_link_ops->kind, sizeof(info->driver));
+	strscpy(info->version, IPTNL_VERSION, sizeof(info->version));
+}
+
+static const struct ethtool_ops ip_tnl_ethtool_ops = {
+	.get_drvinfo	= ip_tnl_get_drvinfo,
+};
+
 /**
  * ip_tnl_setup() - what all tunnel devices have in common
  * @dev: device just allocated; of an Ethernet kind, through ether_setup()
@@ -58,6 +70,7 @@ void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
 	t->tunnel.ip_tnl_net_id = kind->net_id;
 
 	dev->rtnl_link_ops = &kind->link_ops;
+	dev->ethtool_ops = &ip_tnl_ethtool_ops;
 	if (dev->type != ARPHRD_ETHER) {
 		dev->flags = IFF_NOARP;
 		dev->addr_len = 4;
@@ -208,6 +221,7 @@ int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind)
 
 	rtnl_lock();
 	rcu_assign_pointer(tn->fallback, dev);
+	dev->ifindex = ip_tnl_wanted_index(net, kind->fallback_name);
 	err = ip_tnl_add(dev, net, &any, 0, NULL);
 	if (err)
 		RCU_INIT_POINTER(tn->fallback, NULL);
@@ -305,12 +319,22 @@ static int __init ip_tnl_core_init(void)
 		return err;
 	err = ip_tnl_rx_init();
 	if (err)
-		ip_tnl_cells_exit();
+		goto exit_cells;
+	err = ip_tnl_carry_init();
+	if (err)
+		goto exit_rx;
+	return 0;
+
+exit_rx:
+	ip_tnl_rx_exit();
+exit_cells:
+	ip_tnl_cells_exit();
 	return err;
 }
 
 static void __exit ip_tnl_core_exit(void)
 {
+	ip_tnl_carry_exit();
 	ip_tnl_rx_exit();
 	ip_tnl_cells_exit();
 	rcu_barrier();		/* entries and routes are freed by us */
@@ -321,3 +345,4 @@ module_exit(ip_tnl_core_exit);
 MODULE_DESCRIPTION("iptnl: code shared by the IPv4 tunnel drivers");
 MODULE_LICENSE("GPL");
 MODULE_VERSION(IPTNL_VERSION);
+IPTNL_NOTE;

@@ -260,3 +260,4 @@ module_exit(tunnel4_exit);
 MODULE_DESCRIPTION("iptnl: receive IPv4, IPv6 and MPLS in IPv4");
 MODULE_LICENSE("GPL");
 MODULE_VERSION(IPTNL_VERSION);
+IPTNL_NOTE;

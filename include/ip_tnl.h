@@ -302,6 +302,11 @@ netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t 
 int ip_tnl_init(struct net_device *dev);
 void ip_tnl_uninit(struct net_device *dev);
 
+/* ip_tnl_carry.c: what only a driver knows, for the one that replaces it */
+int ip_tnl_wanted_index(struct net *net, const char *name);
+int ip_tnl_carry_init(void);
+void ip_tnl_carry_exit(void);
+
 /* ip_tnl_table.c: the lookup table */
 int ip_tnl_table_init(struct ip_tnl_net *tn);
 void ip_tnl_table_destroy(struct ip_tnl_net *tn);
