@@ -30,6 +30,7 @@ ETHERNET_ONLY = (ADDRESS, BROADCAST)
 # A bridge port's, but for those that only say how things are.
 PORT = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 25, 27, 28, 29, 30, 31, 32, 33, 34, 37, 39, 40, 42, 43, 44)
 PORT_STATE, PORT_NUMBER, PORT_BACKUP = 1, 18, 34
+BRIDGE_FORWARD_DELAY, BRIDGE_STP, KERNELS_STP = 1, 5, 1
 IPV4_CONF, IPV6_CONF, IPV6_TOKEN, IPV6_GEN_MODE = 1, 2, 7, 8
 
 
@@ -52,6 +53,15 @@ class Link:
         self._slave_data = info.get(INFO_SLAVE_DATA, b"")
         self.master = self.u32(MASTER)
         self.fallback = False
+
+    @functools.cached_property
+    def bridge_data(self):
+        return nl.table(self.data) if self.kind == "bridge" else {}
+
+    @property
+    def runs_stp(self):
+        """Whether it is a bridge whose ports' states are set by the kernel's STP alone"""
+        return nl.number(self.bridge_data.get(BRIDGE_STP, b"")) == KERNELS_STP
 
     @functools.cached_property
     def slave_data(self):

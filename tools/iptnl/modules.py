@@ -7,10 +7,11 @@ import os
 import subprocess
 
 MODULES = ("tunnel4", "gre", "ip_tunnel_core", "ipip", "ip_gre")        # each after those it needs
-OURS, THEIRS, BUILTIN, ABSENT = "iptnl", "in-tree", "built in", "not loaded"
+OURS, THEIRS, FOREIGN, BUILTIN, ABSENT = "iptnl", "in-tree", "foreign", "built in", "not loaded"
 NEEDS = {OURS: {"ipip": ("tunnel4", "ip_tunnel_core"), "ip_gre": ("gre", "ip_tunnel_core")},
          THEIRS: {"ipip": ("tunnel4", "ip_tunnel"), "ip_gre": ("gre", "ip_tunnel")}}
 SUFFIXES = ("", ".xz", ".zst", ".gz")
+MARK = "/sys/module/%s/notes/.note.iptnl"       # a loaded module of ours has it
 inherited = ()          # open files that the programs started here get: the lock
 PARAMETERS = {"ipip": ("log_ecn_error",), "ip_gre": ("log_ecn_error",)}
 
@@ -47,7 +48,9 @@ def is_builtin(name):
 def owner(name):
     """-> whose module it is that runs"""
     if is_loaded(name):
-        return OURS if "O" in read("/sys/module/%s/taint" % name) else THEIRS
+        if "O" not in read("/sys/module/%s/taint" % name):
+            return THEIRS
+        return OURS if os.path.exists(MARK % name) else FOREIGN
     return BUILTIN if is_builtin(name) else ABSENT
 
 
@@ -112,6 +115,13 @@ def our_file(name):
             if found:
                 return sorted(found)[0]
     return ""
+
+
+def is_stale(name):
+    """Whether the one of ours that runs was made of other sources than the one that is installed"""
+    if owner(name) != OURS or not our_file(name):
+        return False
+    return read("/sys/module/%s/srcversion" % name) != information(our_file(name)).get("srcversion", "")
 
 
 def file_of(name, side):
@@ -204,16 +214,19 @@ def file_obstacles(name, side):
     """-> why a file cannot be loaded, as far as that can be told without trying"""
     path = file_of(name, side)
     if not path:
-        where = "of iptnl" if side == OURS else "of the kernel"
-        return ["module %s %s is not installed for kernel %s" % (name, where, release())]
+        if side == OURS:
+            return ["module %s of iptnl is not installed for kernel %s; 'dkms status iptnl' names the kernels that "
+                    "have it, and the headers it is built with are linux-headers-%s" % (name, release(), release())]
+        return ["module %s of the kernel is not in %s/kernel; the kernel's package has it (apt install --reinstall "
+                "linux-image-%s)" % (name, directory(), release())]
     about = information(path)
     magic = about.get("vermagic", "").split()
     if not magic:
         return ["%s: not a module" % path]
     if magic[0] != release():
         return ["%s: made for kernel %s, this is %s" % (path, magic[0], release())]
-    if side == OURS and not about.get("version"):
-        return ["%s: not a module of iptnl (it has no version)" % path]
+    if side == OURS and not about.get("description", "").startswith("iptnl: "):
+        return ["%s: not a module of iptnl" % path]
     demanded = signature_demanded()
     if demanded and not about.get("sig_id"):
         return ["%s: not signed, and %s" % (path, demanded)]

@@ -55,8 +55,9 @@ class Inspection:
     notes       what is as well to know
     """
 
-    def __init__(self, views, kinds):
+    def __init__(self, views, kinds, side):
         self.views, self.kinds = views, kinds           # [(space, links)]
+        self.side = side                                # whose modules are to come
         self.mode = sysctl_fallbacks()
         self.spaces = {space.namespace.ident: space for space, _ in views}
         self.obstacles, self.notes = [], []
@@ -196,10 +197,17 @@ class Inspection:
         finally:
             sock.close()
 
-    def bridges(self, space, _):
+    def bridges(self, space, links):
         ports = {i: link for i, link in space.links.items() if link.slave_kind == "bridge"}
         if not ports:
             return
+        masters = {link.index: link for link in links if link.runs_stp}
+        for link in ports.values():
+            if link.master in masters and nl.number(link.slave_data.get(ln.PORT_STATE, b"")) == FORWARDING:
+                bridge = masters[link.master]
+                delay = nl.number(bridge.bridge_data.get(ln.BRIDGE_FORWARD_DELAY, b"")) / 100
+                self.notes.append("%s in %s is a port of %s, which runs STP: it forwards again after %g s" % (
+                    link.name, space.title, bridge.name, 2 * delay))
         for message in space.sock.dump_if_known(GETMDB, struct.pack("=BxxxI", AF_BRIDGE, 0)):
             for _, entry in nl.attributes(nl.table(message, 8).get(1, b"")):
                 for _, info in nl.attributes(entry):
@@ -232,9 +240,10 @@ class Inspection:
                 self.notes.append("%s will appear in %s" % (name, space.title))
             elif fallback and changed(fallback):
                 self.refuse(space, name, "has parameters from 'ip tunnel change', which cannot be given again")
-            elif fallback and fallback.is_up:
-                self.notes.append("%s in %s gets another interface index (it has %d)" % (
-                    name, space.title, fallback.index))
+            elif fallback and fallback.is_up and self.side == modules.THEIRS:
+                self.notes.append("%s in %s gets another interface index (it has %d): what names it by that, as "
+                                  "nftables rules with iif or oif, has to be loaded again" % (
+                                      name, space.title, fallback.index))
 
     # ---- programs that hold on to a device
 
@@ -247,6 +256,13 @@ class Inspection:
         for name, group in joined_groups():
             if any(link.name == name for link in space.links.values()):
                 self.notes.append("whatever joined %s on %s in %s has to join again" % (group, name, space.title))
+
+
+def threaded(spaces, sysfs):
+    """-> a line for each device that is polled by a thread of its own, which ours cannot be"""
+    return ["%s in %s: is polled by a thread (/sys/class/net/%s/threaded is %s), for which iptnl's have no setting: "
+            "write 0 to it first" % (name, spaces[i].title, name, files["threaded"])
+            for i, found in sorted(sysfs.items()) for name, files in sorted(found.items()) if "threaded" in files]
 
 
 def lowers(upper):

@@ -8,6 +8,7 @@ import errno
 import struct
 import time
 
+import carry
 import link as ln
 import namespaces
 import netlink as nl
@@ -156,6 +157,22 @@ class Replay:
             home.sock.batch([(ln.DELLINK, 0, ln.header(index))])
             raise
 
+    def complete(self):
+        """Whether every tunnel is there, whatever it lacks"""
+        return all(len(self.pairs(space)) == len(space.links) for space in self.spaces)
+
+    def moved(self):
+        """-> a line for each device that is up and has another index than before"""
+        return ["%s in %s has interface index %d now, it had %d" % (
+            space.links[old].name, space.title, new, old) for space in self.spaces
+            for old, new in sorted(self.remaps[space].items()) if old != new and space.links[old].is_up]
+
+    def count_on(self, space, numbers):
+        """The sequence numbers go on; the tunnels are not up yet."""
+        for index in carry.give(space, numbers, self.remaps[space]):
+            self.fail(space, space.links[index].name if index in space.links else str(index),
+                      "its sequence numbers could not be set")
+
     # ---- what is on them
 
     def pairs(self, space):
@@ -201,8 +218,11 @@ class Replay:
         """What a device takes only when it is up, or that coming up sets."""
         if any(link.fallback for link in space.links.values()):
             self.timers(space)
+        # Where the bridge runs STP, the state is its own affair.
+        stp = {link.index for link in ln.links(space.sock) if link.runs_stp}
         for old, new in self.pairs(space):
-            self.send(space, "%s: state of the port" % old.name, ln.port_state(old, new))
+            if new.master not in stp:
+                self.send(space, "%s: state of the port" % old.name, ln.port_state(old, new))
             if old.fallback:
                 self.send(space, old.name, ln.corrections(old, new))
                 self.try_file(space, new, settings.set_ipv6, self.shapes.differences(old, new))

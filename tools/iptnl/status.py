@@ -2,6 +2,7 @@
 """Which modules run, whose they are, and what is on them."""
 
 import json
+import os
 
 import link as ln
 import modules
@@ -11,13 +12,15 @@ import swap
 NONE = "-"
 
 
-def gather():
-    """-> what "status --json" prints"""
+def gather(blind):
+    """-> what "status --json" prints; blind, without the tunnels"""
     found = []
     for name in modules.MODULES:
         found.append({"name": name, "state": modules.owner(name), "version": modules.version(name),
                       "modprobe": modules.found_by_modprobe(name), "holders": modules.holders(name),
-                      "references": modules.references(name)})
+                      "references": modules.references(name), "stale": modules.is_stale(name)})
+    if blind:
+        return {"kernel": modules.release(), "modules": found, "tunnels": None}
     tunnels = []
     spaces = swap.open_spaces()
     for space in spaces:
@@ -40,8 +43,9 @@ def print_columns(rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
-def show(as_json):
-    found = gather()
+def show(as_json, blind=()):
+    """blind: why this process cannot see every tunnel, a line each"""
+    found = gather(blind)
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -49,8 +53,19 @@ def show(as_json):
         (m["name"], m["state"], m["version"] or NONE, held(m), m["modprobe"] or NONE) for m in found["modules"]])
     if found["why in-tree"]:
         print(found["why in-tree"])
+    for module in found["modules"]:
+        if module["state"] == modules.FOREIGN:
+            print("%s: neither the kernel's module nor iptnl's" % module["name"])
+    stale = [module["name"] for module in found["modules"] if module["stale"]]
+    if stale:
+        print("%s: another build of iptnl is installed than the one that is loaded; 'iptnl swap' loads it" %
+              " ".join(stale))
+    if os.path.exists(swap.STATE):
+        print("an earlier run was interrupted: 'iptnl recover' finishes it")
+    for line in blind:
+        print("tunnels are not shown: " + line)
     places = {}
-    for tunnel in found["tunnels"]:
+    for tunnel in found["tunnels"] or ():
         if not tunnel["fallback"] or tunnel["up"]:
             places.setdefault((tunnel["module"], tunnel["namespace"]), []).append(tunnel["name"])
     for (module, namespace), names in sorted(places.items()):

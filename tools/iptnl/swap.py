@@ -16,6 +16,7 @@ import resource
 import signal
 import time
 
+import carry
 import link as ln
 import modules
 import namespaces
@@ -27,7 +28,7 @@ import snapshot
 import sysfs
 
 RUN = "/run/iptnl"
-STATE, LOCK = RUN + "/state.json", RUN + "/lock"
+STATE, LEFT, LOCK = RUN + "/state.json", RUN + "/left.json", RUN + "/lock"
 CARRIED = ("tunnel4", "gre", "ipip", "ip_gre")
 LOWER = {"ipip": "tunnel4", "ip_gre": "gre"}
 HELPER = {modules.OURS: "ip_tunnel_core", modules.THEIRS: "ip_tunnel"}
@@ -107,12 +108,19 @@ def plural(number, word):
 
 
 class Plan:
-    """Which modules go and which come. Empty if those wanted are there already."""
+    """Which modules go and which come. Empty if those wanted are there already.
+
+    stale       those of iptnl that run are not those that are installed: new ones come in their place. The files of the
+                old ones are gone, so the way back is to the kernel's own.
+    """
 
     def __init__(self, side, keep_held):
         self.side, self.before = side, modules.state()
-        self.obstacles = []
-        self.replaced = [name for name in CARRIED if self.before[name] == OTHER[side]]
+        self.obstacles = ["module %s is neither the kernel's nor iptnl's: unload it first" % name
+                          for name in modules.MODULES if self.before[name] == modules.FOREIGN]
+        self.stale = side == modules.OURS and any(map(modules.is_stale, modules.MODULES))
+        going = (OTHER[side], side) if self.stale else (OTHER[side],)
+        self.replaced = [name for name in CARRIED if self.before[name] in going]
         self.kept = []
         self.look_at_holders(keep_held)
         # What stands on a module that goes has to go with it, whosever it is.
@@ -121,11 +129,17 @@ class Plan:
         self.unloaded = upper + [name for name in ("gre", "tunnel4") if name in self.replaced]
         self.kinds = {kind for kind, module in ln.KINDS.items() if module in upper}
         self.helper = HELPER[side] if upper and not modules.is_loaded(HELPER[side]) else ""
-        self.files = {name: modules.file_of(name, side) for name in self.unloaded + [self.helper] if name}
-        self.undo = {name: modules.file_of(name, self.before[name]) for name in self.unloaded}
-        leaving = HELPER[OTHER[side]]
+        self.renewed = HELPER[side] if upper and self.stale and not self.helper else ""
+        self.files = {name: modules.file_of(name, side)
+                      for name in self.unloaded + [self.helper or self.renewed] if name}
+        self.undo = {name: (modules.file_of(name, self.origin(name)), self.origin(name)) for name in self.unloaded}
+        leaving = self.renewed or HELPER[OTHER[side]]
         self.leaving = leaving if modules.is_loaded(leaving) and set(modules.holders(leaving)) <= set(upper) else ""
-        self.old_helper_file = modules.file_of(self.leaving, OTHER[side]) if self.leaving else ""
+        self.old_helper = (modules.file_of(HELPER[OTHER[side]], OTHER[side]), OTHER[side]) if self.leaving else None
+
+    def origin(self, name):
+        """-> whose module is to come back if the exchange fails"""
+        return OTHER[self.side] if self.before[name] == self.side and self.stale else self.before[name]
 
     def look_at_holders(self, keep_held):
         for name in list(self.replaced):
@@ -147,31 +161,40 @@ class Plan:
         found = []
         for name in self.unloaded + ([self.helper] if self.helper else []):
             found += modules.file_obstacles(name, self.side)
-        for name in self.unloaded:
-            if not self.undo[name]:
-                found.append("module %s (%s) could not be loaded again: its file is gone" % (name, self.before[name]))
+        for name, (path, whose) in self.undo.items():
+            if not path:
+                found.append("module %s (%s) could not be loaded again: its file is gone; %s" % (
+                    name, whose, "install iptnl again, or reboot: the kernel's own are loaded then"
+                    if whose == modules.OURS else "the kernel's package has it"))
         return found
 
     def wrong(self):
         """-> modules that an exchange that failed left loaded and that have to go, in order"""
         now = modules.state()
-        back = {name for name in self.unloaded if now[name] == self.side != self.before[name]}
+        if self.stale and all(map(modules.is_loaded, self.unloaded)) and modules.is_stale(self.leaving):
+            return []                           # none has gone
+        back = {name for name in self.unloaded if now[name] == self.side != self.origin(name)}
         back |= {name for name in self.unloaded if LOWER.get(name) in back}
         return [name for name in self.unloaded if name in back]
 
     def missing(self):
         """-> (file, whose) of the former modules that are not there"""
-        helper = [(self.old_helper_file, OTHER[self.side])] if self.leaving else []
-        return [(path, whose) for path, whose in helper + [(self.undo[n], self.before[n]) for n in self.order()]
+        helper = [self.old_helper] if self.old_helper else []
+        return [(path, whose) for path, whose in helper + [self.undo[name] for name in self.order()]
                 if not modules.is_loaded(modules.module_name(path))]
+
+    def coming(self):
+        """-> (file, whose) of those to load once the others are gone"""
+        return [(self.files[name], self.side) for name in [self.renewed] + self.order() if name]
 
     def order(self):
         return [name for name in CARRIED if name in self.unloaded]
 
     def describe(self):
-        lines = ["unload %s: %s" % (OTHER[self.side], " ".join(self.unloaded))]
+        lines = ["unload %s: %s" % (whose, " ".join(names)) for whose in (OTHER[self.side], self.side) for names in
+                 [[name for name in self.unloaded if self.before[name] == whose]] if names]
         lines += ["load %s: %s" % (self.side, self.files[name])
-                  for name in ([self.helper] if self.helper else []) + self.order()]
+                  for name in [self.helper or self.renewed] + self.order() if name]
         lines += ["keep %s: %s, held by %s" % (self.before[name], name, ", ".join(
             h for h in modules.holders(name) if h not in CARRIED) or "others") for name in self.kept]
         return lines
@@ -185,6 +208,8 @@ class Swap:
         self.out = output or Output()
         self.spaces, self.shapes, self.taken_at = [], settings.Shapes(), 0
         self.parameters, self.notes = {}, []
+        self.numbers = {}               # space -> index -> sequence numbers
+        self.giving = None              # what gave back last
         self.came = []                  # what was loaded before the exchange, and goes again if there is none
         self.began = self.ended = 0     # the interruption
 
@@ -200,9 +225,11 @@ class Swap:
     def prepare(self):
         """Everything short of touching. Raises Refused."""
         lines = list(self.plan.obstacles) + self.plan.files_missing()
-        inspection = obstacles.Inspection(self.observe(), self.plan.kinds)
+        inspection = obstacles.Inspection(self.observe(), self.plan.kinds, self.plan.side)
         inspection.run()
         lines += inspection.obstacles
+        if self.plan.side == modules.OURS:
+            lines += obstacles.threaded(self.spaces, self.from_sysfs())
         self.notes = inspection.notes
         if not lines:
             lines = rehearsal.rehearse(self.spaces)
@@ -216,10 +243,14 @@ class Swap:
             if space.links:
                 with namespaces.inside(space.namespace.fd):
                     space.take(self.shapes)
+        for i, found in self.from_sysfs().items():
+            self.spaces[i].sysfs = found
+
+    def from_sysfs(self):
+        """-> {number of a space: {name: {file: value}}}"""
         wanted = {i: (space.namespace.fd, [link.name for link in space.links.values()])
                   for i, space in enumerate(self.spaces) if space.links}
-        for i, found in sysfs.read(wanted).items():
-            self.spaces[i].sysfs = found
+        return sysfs.read(wanted) if wanted else {}
 
     def unchanged(self):
         """Whether the tunnels are still those that were taken"""
@@ -240,7 +271,8 @@ class Swap:
 
     def offer(self):
         """Have the kernel look at the files while it cannot take them, and load what can be beside the others."""
-        lines = [said for name in self.plan.replaced for said in [modules.trial(name, self.plan.side)] if said]
+        names = self.plan.replaced + ([self.plan.renewed] if self.plan.renewed else [])
+        lines = [said for name in names for said in [modules.trial(name, self.plan.side)] if said]
         if lines:
             raise Refused(lines)
         if self.plan.helper:
@@ -266,9 +298,9 @@ class Swap:
     def save(self):
         kept = {"boot": boot_id(), "release": modules.release(), "side": self.plan.side, "before": self.plan.before,
                 "unloaded": self.plan.unloaded, "files": self.plan.files, "undo": self.plan.undo,
-                "kinds": sorted(self.plan.kinds), "leaving": self.plan.leaving,
-                "came": self.came,
-                "old_helper_file": self.plan.old_helper_file, "taken_at": self.taken_at,
+                "kinds": sorted(self.plan.kinds), "renewed": self.plan.renewed,
+                "came": self.came, "old_helper": self.plan.old_helper, "taken_at": self.taken_at,
+                "numbers": [[space.namespace.ident, list(found.items())] for space, found in self.numbers.items()],
                 "shapes": self.shapes.known, "parameters": [[*key, value] for key, value in self.parameters.items()],
                 "spaces": [space.freeze() for space in self.spaces]}
         with open(STATE + ".new", "w") as file:
@@ -323,17 +355,42 @@ class Swap:
 
     def forward(self):
         """-> what went wrong"""
+        with_them = [self.plan.leaving] if self.plan.leaving == HELPER[modules.THEIRS] else []
         try:
-            modules.unload(self.plan.unloaded + ([self.plan.leaving] if self.plan.leaving else []))
-            return self.restore([(self.plan.files[name], self.plan.side) for name in self.plan.order()], stop=True)
+            carry.record()
+            modules.unload(self.plan.unloaded + with_them)
+            if self.plan.renewed:
+                self.renew()
+            failures = self.restore(self.plan.coming(), stop=True)
+            if not failures:
+                self.dismiss()
+            return failures
         except Exception as error:      # whatever it is: there are tunnels to bring back
             return [words(error)]
 
+    def keep_numbers(self):
+        for space, found in carry.take(self.spaces).items():
+            self.numbers.setdefault(space, {}).update(found)
+
+    def renew(self):
+        """The module that keeps the sequence numbers is one that goes: in between, the file has them."""
+        self.keep_numbers()
+        if self.numbers:
+            self.save()
+        modules.unload([self.plan.renewed])
+
+    def dismiss(self):
+        """The tunnels are there: nobody needs what was kept for them, nor ip_tunnel_core without a user."""
+        carry.forget()
+        if self.plan.side == modules.THEIRS and self.plan.leaving:
+            modules.tool("rmmod", self.plan.leaving)
+
     def restore(self, files, stop=False):
         """Load files, and give everything back. -> failures"""
-        giving = replay.Replay(self.spaces, self.shapes, self.taken_at, lenient=not stop)
+        self.giving = giving = replay.Replay(self.spaces, self.shapes, self.taken_at, lenient=not stop)
+        self.keep_numbers()
         load_free(giving, files)
-        failures = give_back(giving, self.parameters, stop)
+        failures = give_back(giving, self.parameters, self.numbers, stop)
         self.ended = giving.ended
         return failures
 
@@ -346,19 +403,28 @@ class Swap:
         self.out.say("going back to the former modules")
         try:
             modules.unload(self.plan.wrong())
-            self.withdraw()
+            self.keep_numbers()
+            if self.plan.side == modules.THEIRS and modules.is_stale(self.plan.leaving):
+                modules.unload([self.plan.leaving])     # the files that are there are of newer ones
             left = self.restore(self.plan.missing())
         except Exception as error:      # as above
             left = [words(error)]
+        carry.forget()
+        self.withdraw()
+        if self.plan.renewed:
+            modules.tool("rmmod", self.plan.renewed)    # refused where it has users
         if left:
             for line in left:
                 self.out.say("failed: " + line)
-            self.out.say("not everything could be restored; what there was is in %s, "
-                         "'iptnl recover' tries again" % STATE)
+            self.out.say("not everything could be restored; what there was is in %s, 'iptnl recover%s' tries again" % (
+                (LEFT, " " + LEFT) if set_aside(STATE, self.giving) else (STATE, "")))
             return BROKEN
         os.unlink(STATE)
-        self.out.say("%s in %s are as before, %s" % (
-            plural(self.tunnels(), "tunnel"), plural(self.inhabited(), "namespace"), self.interruption()))
+        for line in self.giving.moved():
+            self.out.say("note: " + line)
+        self.out.say("%s in %s are as before%s, %s" % (
+            plural(self.tunnels(), "tunnel"), plural(self.inhabited(), "namespace"),
+            ", on the kernel's own modules" if self.plan.stale else "", self.interruption()))
         return ROLLED_BACK
 
     def summary(self):
@@ -380,7 +446,10 @@ def load_all(files):
 
 def load_free(giving, files):
     """Load files, such that the devices the modules make leave the tunnels' indexes alone."""
-    load_all(files)
+    helpers = [one for one in files if modules.module_name(one[0]) not in CARRIED]
+    load_all(helpers)
+    carry.ask_for_indexes(giving.spaces)
+    load_all([one for one in files if one not in helpers])
     for _ in range(ATTEMPTS):
         taken = giving.taken_indexes() if files else {}
         if not taken:
@@ -388,10 +457,20 @@ def load_free(giving, files):
         giving.step_over(taken)
         loaded = [modules.module_name(path) for path, _ in files]
         modules.unload([name for name in reversed(loaded) if name in CARRIED])
+        carry.ask_for_indexes(giving.spaces)
         load_all([(path, side) for path, side in files if not modules.is_loaded(modules.module_name(path))])
 
 
-def give_back(giving, parameters, stop=False):
+def set_aside(path, giving):
+    """What could not be given back but for tunnels that are all there is no reason to refuse another exchange.
+    -> whether the file is kept as LEFT now"""
+    if path != STATE or not giving or not giving.complete():
+        return False
+    os.rename(STATE, LEFT)
+    return True
+
+
+def give_back(giving, parameters, numbers, stop=False):
     """-> failures; with stop, go no further when a tunnel could not be made"""
     giving.make()
     if giving.failures and stop:
@@ -399,6 +478,7 @@ def give_back(giving, parameters, stop=False):
     for space in giving.spaces:
         try:
             with namespaces.inside(space.namespace.fd):
+                giving.count_on(space, numbers.get(space, {}))
                 giving.dress(space)
         except Exception as error:      # the other namespaces have tunnels, too
             giving.failures.append("namespace %s: %s" % (space.title, words(error)))
@@ -460,6 +540,19 @@ def recover(path, output):
         output.release()
 
 
+def discard(path, output):
+    """Do without what a file holds."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        output.say("nothing to discard")
+        return FINE
+    except OSError as error:
+        raise Refused(["%s: %s" % (path, error.strerror)]) from None
+    output.say("%s is removed" % path)
+    return FINE
+
+
 def thaw(kept):
     """-> (spaces, titles of those that are gone)"""
     spaces = open_spaces()
@@ -475,27 +568,46 @@ def thaw(kept):
 
 
 def finish(kept, spaces, path, output):
-    side, names = kept["side"], [name for name in CARRIED if name in kept["unloaded"]]
-    there = {modules.owner(name) for name in names if modules.is_loaded(name)}
-    if there == {side}:
-        files = [(kept["files"][name], side) for name in names]
-    else:
-        if len(there) > 1:
-            modules.unload([name for name in reversed(names) if modules.owner(name) == side])
-        helper = [(kept["old_helper_file"], OTHER[side])] if kept["leaving"] else []
-        files = helper + [(kept["undo"][name], kept["before"][name]) for name in names]
-        side = OTHER[side]
+    numbers = numbers_of(kept, spaces)
+    files, side = files_to_finish(kept)
     giving = replay.Replay(spaces, settings.Shapes(kept["shapes"]), kept["taken_at"], lenient=True)
     load_free(giving, [(file, whose) for file, whose in files if not modules.is_loaded(modules.module_name(file))])
-    failures = give_back(giving, {(module, name): value for module, name, value in kept["parameters"]})
+    failures = give_back(giving, {(module, name): value for module, name, value in kept["parameters"]}, numbers)
     for line in failures:
         output.say("failed: " + line)
     count = sum(len(space.tunnels()) for space in spaces)
     if failures:
-        output.say("not everything could be restored; %s is kept" % path)
+        output.say("not everything could be restored; %s is kept" % (LEFT if set_aside(path, giving) else path))
         return BROKEN
     os.unlink(path)
-    for name in kept["came"] if side != kept["side"] else ():
+    carry.forget()
+    for name in kept["came"] if side != kept["side"] else [HELPER[modules.OURS]] if side == modules.THEIRS else ():
         modules.tool("rmmod", name)
     output.say("%s restored, with the %s modules" % (plural(count, "tunnel"), side))
     return FINE
+
+
+def numbers_of(kept, spaces):
+    """-> the sequence numbers that the file has, and those that ip_tunnel_core still has"""
+    by_ident = {space.namespace.ident: space for space in spaces}
+    found = {by_ident[tuple(ident)]: {index: tuple(value) for index, value in values}
+             for ident, values in kept["numbers"] if tuple(ident) in by_ident}
+    for space, values in carry.take(spaces).items():
+        found.setdefault(space, {}).update(values)
+    return found
+
+
+def files_to_finish(kept):
+    """-> ([(file, whose)] to be loaded where they are not, which side they are)"""
+    side, names = kept["side"], [name for name in CARRIED if name in kept["unloaded"]]
+    there = {modules.owner(name) for name in names if modules.is_loaded(name)}
+    if kept["renewed"]:
+        if not there and modules.is_loaded(kept["renewed"]):
+            modules.unload([kept["renewed"]])           # it may be the old one
+        return [(kept["files"][name], side) for name in [kept["renewed"]] + names], side
+    if there == {side}:
+        return [(kept["files"][name], side) for name in names], side
+    if len(there) > 1:
+        modules.unload([name for name in reversed(names) if modules.owner(name) == side])
+    helper = [tuple(kept["old_helper"])] if kept["old_helper"] else []
+    return helper + [tuple(kept["undo"][name]) for name in names], OTHER[side]

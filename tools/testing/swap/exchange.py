@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests of "iptnl" in Python share, on top of the selftests' ksft.py: the program, whose modules run, another
+build of ours."""
+
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../selftests"), os.path.join(HERE, "../../iptnl")]
+
+import ksft         # noqa: E402
+import modules      # noqa: E402
+
+IPTNL = os.path.join(HERE, "../../iptnl/iptnl")
+CARRIED = ("tunnel4", "gre", "ipip", "ip_gre")
+said = []           # the lines of the last iptnl()
+
+
+def iptnl(*words):
+    """-> exit status"""
+    done = subprocess.run([IPTNL, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          stdin=subprocess.DEVNULL, check=False)
+    said[:] = done.stdout.splitlines()
+    return done.returncode
+
+
+def expect_status(name, want, *words):
+    """The exit status of iptnl WORDS"""
+    got = iptnl(*words)
+    return ksft.check(name, got == want, *() if got == want else ("exit status %d" % got, *said))
+
+
+def expect_said(name, words):
+    """A line of what it said has these words."""
+    there = any(words in line for line in said)
+    ksft.check(name, there, *() if there else ("no line with '%s' in:" % words, *said))
+
+
+def output(ns, *words):
+    """-> what a program prints in a namespace"""
+    return subprocess.run(["ip", "netns", "exec", ns.name, *words], check=True, stdout=subprocess.PIPE,
+                          text=True).stdout.strip()
+
+
+def whose():
+    """-> the sides that the four modules are of"""
+    return sorted({modules.owner(name) for name in CARRIED})
+
+
+def remove_modules():
+    for name in ("ipip", "ip_gre", "ip_tunnel_core", "gre", "tunnel4"):
+        if modules.is_loaded(name):
+            ksft.rmmod(name)
+
+
+def begin_in_tree():
+    """The kernel's own modules are loaded, and only they."""
+    remove_modules()
+    for name in ("tunnel4", "gre", "ip_tunnel", "ipip", "ip_gre"):
+        if not modules.is_loaded(name):
+            subprocess.run(["insmod", modules.kernels_file(name)], check=True)
+
+
+class AnotherBuild:
+    """As long as it lasts, what is installed is of a later version, with other checksums of its sources."""
+
+    def __init__(self, version=b"9.8.7"):
+        self.version, self.saved = version, {}
+
+    def __enter__(self):
+        for path in map(modules.our_file, modules.MODULES):
+            with open(path, "rb") as file:
+                data = self.saved[path] = file.read()
+            old = modules.information(path)
+            number, source = old["version"].encode(), old["srcversion"].encode()
+            data = data.replace(b"version=" + number + b"\0", b"version=" + self.version + b"\0")
+            put(path, data.replace(b"srcversion=" + source, b"srcversion=" + source[::-1]))
+        return self
+
+    def __exit__(self, *_):
+        for path, data in self.saved.items():
+            put(path, data)
+
+
+def put(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
