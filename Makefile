@@ -16,6 +16,12 @@ TEST_ARGS := --no-print-directory -C $(KDIR) M=$(CURDIR)/tools/testing/kernel $(
 SIGN := $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 
+# Below DESTDIR, for whoever makes packages; kbuild calls it INSTALL_MOD_PATH.
+MOD_ROOT = $(or $(INSTALL_MOD_PATH),$(DESTDIR))
+MODULE_FILES := $(foreach m,tunnel4 gre ip_tunnel_core ipip ip_gre,$(m).ko $(m).ko.xz $(m).ko.zst $(m).ko.gz)
+PREFIX ?= /usr
+DOCUMENTS := README.md CHANGELOG.md SECURITY.md doc/troubleshooting.md
+
 comma := ,
 space := $(subst ,, )
 
@@ -23,6 +29,7 @@ DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
 .PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap lint roots debug-kernel help
+.PHONY: uninstall install-tools uninstall-tools
 .PHONY: bench bench-smoke dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
@@ -31,9 +38,27 @@ modules: ## build the modules for the running kernel (KVER=release or KDIR=direc
 	@$(MAKE) $(KBUILD_ARGS) modules
 	@tools/check-symbols $(KDIR) $(CURDIR)
 
-install: modules ## install them to updates/, where modprobe prefers them
-	@$(MAKE) $(KBUILD_ARGS) $(SIGN) INSTALL_MOD_DIR=updates modules_install
-	@depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(RELEASE)
+install: modules ## install them to updates/, where modprobe prefers them ('make uninstall' undoes it)
+	@$(MAKE) $(KBUILD_ARGS) $(SIGN) INSTALL_MOD_DIR=updates $(if $(MOD_ROOT),INSTALL_MOD_PATH=$(MOD_ROOT)) modules_install
+	@depmod $(if $(MOD_ROOT),-b $(MOD_ROOT)) $(RELEASE)
+
+uninstall: ## remove what 'make install' installed; what is loaded stays ('iptnl restore' first)
+	@tools/check-config --present $(KDIR)
+	@cd $(MOD_ROOT)/lib/modules/$(RELEASE)/updates && rm -f $(MODULE_FILES)
+	@rmdir $(MOD_ROOT)/lib/modules/$(RELEASE)/updates 2>/dev/null || true
+	@depmod $(if $(MOD_ROOT),-b $(MOD_ROOT)) $(RELEASE)
+
+install-tools: ## install the program iptnl, the manual pages and the documents below PREFIX=/usr
+	install -D -m 755 tools/iptnl/iptnl $(DESTDIR)$(PREFIX)/sbin/iptnl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/iptnl tools/iptnl/*.py
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 doc/iptnl.7
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 doc/iptnl.8
+	$(if $(DOCUMENTS),install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/iptnl $(DOCUMENTS))
+
+uninstall-tools: ## remove what 'make install-tools' installed
+	rm -f $(DESTDIR)$(PREFIX)/sbin/iptnl
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man7/iptnl.7 $(DESTDIR)$(PREFIX)/share/man/man8/iptnl.8
+	rm -rf $(DESTDIR)$(PREFIX)/share/iptnl $(DESTDIR)$(PREFIX)/share/doc/iptnl
 
 test-module: ## build the module that tests the lookup table, in tools/testing/kernel
 	@tools/check-config --present $(KDIR)
