@@ -9,11 +9,11 @@ FILE = "/proc/driver/iptnl"
 
 
 def tell(line):
-    """-> whether there was somebody to listen"""
+    """-> whether it was heard and done"""
     try:
         with open(FILE, "w") as file:
             file.write(line + "\n")
-    except FileNotFoundError:
+    except OSError:
         return False
     return True
 
@@ -57,11 +57,5 @@ def ask_for_indexes(spaces):
 
 def give(space, values, remap):
     """Set the numbers of the tunnels of a namespace, which the caller is in. -> indexes of those that went wrong"""
-    wrong = []
-    for index, (expected, sent) in values.items():
-        try:
-            if not tell("seq %d %d %d" % (remap.get(index, index), expected, sent)):
-                wrong.append(index)
-        except OSError:
-            wrong.append(index)
-    return wrong
+    return [index for index, (expected, sent) in values.items()
+            if not tell("seq %d %d %d" % (remap.get(index, index), expected, sent))]

@@ -135,7 +135,8 @@ class Plan:
         self.undo = {name: (modules.file_of(name, self.origin(name)), self.origin(name)) for name in self.unloaded}
         leaving = self.renewed or HELPER[OTHER[side]]
         self.leaving = leaving if modules.is_loaded(leaving) and set(modules.holders(leaving)) <= set(upper) else ""
-        self.old_helper = (modules.file_of(HELPER[OTHER[side]], OTHER[side]), OTHER[side]) if self.leaving else None
+        path = modules.file_of(HELPER[OTHER[side]], OTHER[side]) if self.leaving else ""
+        self.old_helper = (path, OTHER[side]) if path else None
 
     def origin(self, name):
         """-> whose module is to come back if the exchange fails"""

@@ -9,6 +9,7 @@ systemd-networkd, ifupdown, netplan and NetworkManager, each as it starts, make 
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,7 +74,10 @@ def manager(name, script):
              "--propagation", "private", "sh", "-exc", "mount -t tmpfs tmpfs /run\n" + script],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         there = until(True, lambda: shown(n0), 60)
-        process.kill()
+        # The first process of its namespace takes all others along; it may have dropped what ends it with its parent.
+        with open("/proc/%d/task/%d/children" % (process.pid, process.pid)) as file:
+            for child in file.read().split():
+                os.kill(int(child), signal.SIGKILL)
         process.wait()
         log.seek(0)
         check("%s makes the tunnel" % name, there, *() if there else (

@@ -50,6 +50,10 @@ def main():
 def run(n0):
     was = addresses(n0)
     expect_status("swap", 0, "swap")
+    version = modules.information(modules.our_file("ip_gre"))["version"]
+    for name, kind in (("g0", "gre"), ("e0", "gretap"), ("i0", "ipip")):
+        expect("ethtool -i %s" % name, ["driver: " + kind, "version: " + version],
+               output(n0, "ethtool", "-i", name).splitlines()[:2])
     expect_status("once more: nothing to do", 0, "swap")
     expect_said("once more: says so", "nothing to do")
     with AnotherBuild() as newer:
