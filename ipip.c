@@ -134,15 +134,16 @@ static int ipip_fill_forward_path(struct net_device_path_ctx *ctx, struct net_de
 	__be32 saddr;
 
 	if (!e || e->p.external || !e->p.remote || e->p.encap.type != TUNNEL_ENCAP_NONE ||
-	    e->p.protocol == IPPROTO_MPLS || !net_eq(t->tunnel.net, dev_net(ctx->dev)))
+	    e->p.protocol == IPPROTO_MPLS || !forward_path_is_ipv4(ctx) ||
+	    !net_eq(t->tunnel.net, dev_net(ctx->dev)))
 		return -EOPNOTSUPP;
 	rt = ip_tnl_route(t->tunnel.net, &e->p, &saddr);
 	if (IS_ERR(rt))
 		return PTR_ERR(rt);
-	forward_path_set_tun(path, saddr, e->p.remote);
 	path->dev = ctx->dev;
 	ctx->dev = rt->dst.dev;		/* the caller's RCU section keeps it */
-	ip_rt_put(rt);
+	if (!forward_path_set_tun(path, &rt->dst, saddr, e->p.remote))
+		ip_rt_put(rt);
 	return 0;
 }
 

@@ -21,6 +21,7 @@ ccflags-y += $(call has,NET_HOTDATA_MAX_BACKLOG,net/hotdata.h,max_backlog)
 ccflags-y += $(call has,LINUX_UNALIGNED,linux/unaligned.h,get_unaligned)
 ccflags-y += $(call has,NET_GSO,net/gso.h,skb_gso_segment)
 ccflags-y += $(call has,DEV_PATH_TUN,linux/netdevice.h,DEV_PATH_TUN)
+ccflags-y += $(if $(shell sed -n '/^struct net_device_path_ctx {/,/^}/p' $(srctree)/include/linux/netdevice.h | grep -w ether_type),-DCOMPAT_HAS_PATH_CTX_ETHER_TYPE)
 ccflags-y += $(call has,PATH_TUN_INNER_PROTO,linux/netdevice.h,u8.*inner_proto;)
 
 # "y" where openvswitch's vport-gre calls it: there it is to be exported, elsewhere it must not be.

@@ -60,24 +60,49 @@ static_assert(true)
  * ndo_fill_forward_path of an IPv4 tunnel that carries IPv4: netfilter's flow
  * table puts the outer header on itself. FORWARD_PATH_TUN(fn) is NULL where
  * there is no such kind of path; then the tunnel ends it, as it should.
+ * The flow table looks up the route to daddr itself, or where the path says
+ * what is inside as inner_proto, takes over dst and the reference to it.
+ *
+ * Return: true if it does that, and dst is not the caller's any more.
  */
 #ifdef COMPAT_HAS_DEV_PATH_TUN
 #define FORWARD_PATH_TUN(fn)	(fn)
-static inline void forward_path_set_tun(struct net_device_path *path, __be32 saddr, __be32 daddr)
+static inline bool forward_path_set_tun(struct net_device_path *path, struct dst_entry *dst,
+					__be32 saddr, __be32 daddr)
 {
 	path->type = DEV_PATH_TUN;
 	path->tun.src_v4.s_addr = saddr;
 	path->tun.dst_v4.s_addr = daddr;
 #ifdef COMPAT_HAS_PATH_TUN_INNER_PROTO
 	path->tun.inner_proto = IPPROTO_IPIP;
+	path->tun.dst = dst;
+	return true;
 #else
 	path->tun.l3_proto = IPPROTO_IPIP;
+	return false;
+#endif
+}
+
+/* Is the flow one of IPv4, as far as the kernel says? */
+static inline bool forward_path_is_ipv4(const struct net_device_path_ctx *ctx)
+{
+#ifdef COMPAT_HAS_PATH_CTX_ETHER_TYPE
+	return ctx->ether_type == htons(ETH_P_IP);
+#else
+	return true;
 #endif
 }
 #else
 #define FORWARD_PATH_TUN(fn)	(true ? NULL : (fn))
-static inline void forward_path_set_tun(struct net_device_path *path, __be32 saddr, __be32 daddr)
+static inline bool forward_path_set_tun(struct net_device_path *path, struct dst_entry *dst,
+					__be32 saddr, __be32 daddr)
 {
+	return false;
+}
+
+static inline bool forward_path_is_ipv4(const struct net_device_path_ctx *ctx)
+{
+	return true;
 }
 #endif
 
