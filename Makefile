@@ -28,7 +28,7 @@ space := $(subst ,, )
 DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
-.PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap lint roots debug-kernel help
+.PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 lint roots debug-kernel help
 .PHONY: uninstall install-tools uninstall-tools
 .PHONY: bench bench-smoke dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
@@ -85,6 +85,13 @@ parity: deps ## compare with the kernel's own modules, scenario by scenario (KER
 
 check-clients: deps ## openvswitch, FRR, strongSwan, IPVS and others over the modules, on every kernel
 	@tools/testing/check --clients
+
+check-flavours: deps ## the demonstration on the PREEMPT_RT and cloud kernels of Debian (KERNELS="6.1 6.12 newest")
+	@tools/testing/check-flavours $(KERNELS)
+
+check-arm64: deps ## build the modules for Debian's arm64 kernel, run the demonstration in an emulated machine
+	@tools/deps qemu-system-arm
+	@tools/testing/demo arm64
 
 check-swap: deps ## "iptnl swap" and "restore" under 200 tunnels, refusals and rollback, on every kernel
 	@tools/testing/check --swap

@@ -47,7 +47,7 @@ initramfs_make() {
 	cp "$(root_path "$kernel")/bin/busybox" "$dir/bin/busybox"
 	cp "$VM_DIR/initramfs-init" "$dir/init"
 	mknod -m 600 "$dir/dev/console" c 5 1
-	[[ $kernel == debug ]] || initramfs_modules "$(root_path "$kernel")" "$(kernel_release "$kernel")" "$dir/modules"
+	[[ $kernel == debug ]] || initramfs_modules "$kernel" "$(kernel_release "$kernel")" "$dir/modules"
 	(cd "$dir" && find . | cpio -o -H newc --quiet) >"$file.tmp"
 	rm -rf "$dir"
 	mv "$file.tmp" "$file"
@@ -56,7 +56,8 @@ initramfs_make() {
 
 # Copy the modules in loading order: 01-virtio.ko, 02-virtio_ring.ko, ...; unpacked, since insmod reads plain ones.
 initramfs_modules() {
-	local root=$1 release=$2 to=$3 m path n=10
+	local root release=$2 to=$3 m path n=10
+	root=$(root_path "$1")
 	while read -r path; do
 		n=$((n + 1))
 		m=$to/$n-$(basename "$path")
@@ -65,9 +66,12 @@ initramfs_modules() {
 		*.zst) zstd -dcq "$root$path" >"${m%.zst}" ;;
 		*) cp "$root$path" "$m" ;;
 		esac
-	done < <(for m in "${INITRAMFS_MODULES[@]}"; do
-		chroot "$root" modprobe -S "$release" --show-depends "$m"
-	done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++')
+	done < <("$VM_DIR/in-root" "$(build_root "$1")" -b "$root/usr/lib/modules:/mnt/root/usr/lib/modules" -- \
+		sh -c 'ln -s usr/lib /mnt/root/lib
+			release=$1
+			shift
+			for m; do modprobe -d /mnt/root -S "$release" --show-depends "$m"; done' - "$release" "${INITRAMFS_MODULES[@]}" |
+		sed -n 's,^insmod /mnt/root\([^ ]*\).*,\1,p' | awk '!seen[$0]++')
 }
 
 # ---- the accelerator: KVM only where it proved to work (an openable /dev/kvm may hang a stock kernel)
@@ -115,6 +119,8 @@ qemu_command() {
 	local kernel=$1 dir=$2 memory=$3 layer=$4 accel cpu=max cpus=${IPTNL_CPUS:-2} lower=root
 	if [[ -n ${ICOUNT:-} ]]; then
 		accel=tcg,thread=single cpus=1
+	elif [[ $kernel == arm64 ]]; then
+		accel=tcg,thread=multi
 	else
 		accel=$(accelerator "$kernel")
 		if [[ $accel == kvm ]]; then cpu=host; else accel=tcg,thread=multi; fi
@@ -125,7 +131,9 @@ qemu_command() {
 		APPEND+=" maxcpus=$cpus"
 		cpus=$POSSIBLE
 	fi
-	QEMU=(qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot)
+	QEMU=(qemu-system-x86_64 -cpu "$cpu")
+	[[ $kernel != arm64 ]] || QEMU=("${ARM64_QEMU[@]}")
+	QEMU+=(-accel "$accel" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot)
 	[[ -z ${ICOUNT:-} ]] || QEMU+=(-icount "shift=0,sleep=off,align=off")
 	share root "$(root_path "$kernel")" on
 	if [[ $kernel == debug ]]; then
@@ -163,8 +171,12 @@ secure_boot() {
 # test of the timer allow for an emulated processor on a busy machine. In the debug kernel the firmware's tables of
 # interrupts take minutes to interpret, and nothing here uses those interrupts.
 kernel_options() {
-	[[ $1 != debug ]] || echo -n 'pci=noacpi '
-	echo 'console=ttyS0 ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0 init_on_alloc=0 no5lvl' \
+	case $1 in
+	debug) echo -n 'pci=noacpi console=ttyS0 ' ;;
+	arm64) echo -n 'console=ttyAMA0 ' ;;
+	*) echo -n 'console=ttyS0 ' ;;
+	esac
+	echo 'ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0 init_on_alloc=0 no5lvl' \
 		'tsc=reliable norandmaps no_timer_check watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=180' \
 		'sysctl.kernel.hung_task_timeout_secs=300'
 }

@@ -44,12 +44,21 @@ kernel_release() {
 
 # Where, seen from inside the root, the kernel's build directory is.
 kernel_kdir() {
-	if [[ $1 == debug ]]; then echo "$DEBUG_MOUNT/build"; else echo "/lib/modules/$(kernel_release "$1")/build"; fi
+	case $1 in
+	debug) echo "$DEBUG_MOUNT/build" ;;
+	arm64) arm64_kdir ;;
+	*) echo "/lib/modules/$(kernel_release "$1")/build" ;;
+	esac
 }
 
 # Where, on the host, the directory is that holds usr/lib/modules/RELEASE/kernel.
 kernel_modules() {
 	if [[ $1 == debug ]]; then echo "$(debug_path)/modules"; else root_path "$1"; fi
+}
+
+# The root that a kernel's modules are built in.
+build_root() {
+	if [[ $1 == arm64 ]]; then root_path arm64-build; else root_path "$1"; fi
 }
 
 # Of the work tree that is built, and of the sort of build that BUILD_VARIANT names; apart in a root with packages of its own.
@@ -63,7 +72,7 @@ in_build() {
 	shift
 	binds=(-b "$(build_path "$kernel"):/mnt/iptnl")
 	[[ $kernel != debug ]] || binds+=(-b "$(debug_path):$DEBUG_MOUNT")
-	"$VM_DIR/in-root" "$(root_path "$kernel")" "${binds[@]}" -- "$@"
+	"$VM_DIR/in-root" "$(build_root "$kernel")" "${binds[@]}" -- "$@"
 }
 
 # build_modules KERNEL MAKE-ARGUMENT... : copy the tree and build; make's warnings reach the terminal.
@@ -83,7 +92,14 @@ build_modules() {
 }
 
 make_in_build() {
-	in_build "$1" make -s -C /mnt/iptnl -j"$(nproc)" KDIR="$(kernel_kdir "$1")" "${@:2}"
+	local arch=()
+	[[ $1 != arm64 ]] || arch=("${ARM64_MAKE[@]}")
+	in_build "$1" make -s -C /mnt/iptnl -j"$(nproc)" KDIR="$(kernel_kdir "$1")" "${arch[@]}" "${@:2}"
+}
+
+# without_debug KERNEL FROM TO : strip knows only this machine's architecture.
+without_debug() {
+	if [[ $1 == arm64 ]]; then cp "$2" "$3"; else strip --strip-debug -o "$3" "$2"; fi
 }
 
 # The modules of a tree that was built, and the one that tests them: their files, from there.
@@ -107,7 +123,7 @@ layer_make() {
 		rm -rf "$tmp"
 		mkdir -p "$tmp/usr/lib/modules/$release/updates"
 		while IFS= read -r ko; do
-			strip --strip-debug -o "$tmp/usr/lib/modules/$release/updates/${ko##*/}" "$copy/$ko"
+			without_debug "$kernel" "$copy/$ko" "$tmp/usr/lib/modules/$release/updates/${ko##*/}"
 		done < <(built_modules "$copy")
 		layer_index "$kernel" "$release" "$tmp"
 		mv "$tmp" "$dir"
@@ -122,7 +138,7 @@ layer_index() {
 	local kernel=$1 release=$2 layer=$3 modules view=/mnt/view/usr/lib/modules/$2
 	modules=$(kernel_modules "$kernel")/usr/lib/modules/$release
 	# shellcheck disable=SC2016
-	"$VM_DIR/in-root" "$(root_path "$kernel")" \
+	"$VM_DIR/in-root" "$(build_root "$kernel")" \
 		-b "$modules:/mnt/kernel" \
 		-b "$modules/kernel:$view/kernel" \
 		-b "$layer/usr/lib/modules/$release:/mnt/layer" \

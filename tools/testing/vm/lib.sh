@@ -25,6 +25,8 @@ CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/iptnl
 # and tested when they are named, not by default.
 KERNELS=(6.1 6.12 newest)
 ON_REQUEST=(7.2)
+# Each of the first also in Debian's other flavours of it: 6.12-rt, 6.12-cloud.
+FLAVOURS=(rt cloud)
 # The same for all that one run starts, though another run may find a newer one meanwhile.
 IPTNL_NEWEST=${IPTNL_NEWEST-$(cat "$CACHE/newest" 2>/dev/null || true)}
 QUIET=${QUIET:-}
@@ -53,21 +55,26 @@ need_tools() {
 	((${#missing[@]} == 0)) || die "missing ${missing[*]}; 'make deps' installs what is needed"
 }
 
-# ---- the kernels: those that roots are made for; the debug kernel; and "other", of a root directory that was given
+# ---- the kernels: those that roots are made for; the debug kernel; "arm64", see arm64.sh; and "other", of a root directory that was given
 
 OTHER_ROOT='' OTHER_RELEASE=''
 export OTHER_ROOT OTHER_RELEASE
 
 is_kernel() {
-	local k
-	for k in "${KERNELS[@]}" "${ON_REQUEST[@]}" debug; do
+	local k flavour
+	for k in "${KERNELS[@]}" "${ON_REQUEST[@]}" debug arm64; do
 		[[ $k == "$1" ]] && return 0
+	done
+	for k in "${KERNELS[@]}"; do
+		for flavour in "${FLAVOURS[@]}"; do
+			[[ $k-$flavour == "$1" ]] && return 0
+		done
 	done
 	return 1
 }
 
 check_kernel() {
-	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} ${ON_REQUEST[*]} debug)"
+	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} ${ON_REQUEST[*]} debug arm64; 6.12-rt, 6.12-cloud and so on)"
 }
 
 # The root whose userland a kernel runs with.

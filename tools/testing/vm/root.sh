@@ -8,6 +8,8 @@
 readonly IPTNL_ROOT=1
 # shellcheck source=tools/testing/vm/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=tools/testing/vm/arm64.sh
+source "$VM_DIR/arm64.sh"
 
 readonly ROOT_RECIPE=1 # raise when the way a root is made changes
 ROOT_PACKAGES=(
@@ -20,9 +22,9 @@ ROOT_PACKAGES=(
 )
 
 root_suite() {
-	case $1 in
+	case ${1%%-*} in
 	6.1) echo bookworm ;;
-	6.12) echo trixie ;;
+	6.12 | arm64) echo trixie ;;
 	newest | 7.2) echo trixie-backports ;;
 	esac
 }
@@ -68,7 +70,13 @@ newest_ask() {
 # What is in a root: the kernel, the above, and what the file named by IPTNL_PACKAGES lists. Such a root is one of its
 # own, and so is what is built in it.
 root_packages() { # KERNEL
-	[[ -n $(root_series "$1") ]] || printf '%s\n' linux-image-amd64 linux-headers-amd64
+	local flavour=amd64
+	case $1 in
+	arm64) printf '%s\n' "${ARM64_PACKAGES[@]}" && return ;;
+	arm64-build) printf '%s\n' "${ARM64_BUILD_PACKAGES[@]}" && return ;;
+	*-*) flavour=${1#*-}-amd64 ;;
+	esac
+	[[ -n $(root_series "$1") ]] || printf '%s\n' "linux-image-$flavour" "linux-headers-$flavour"
 	printf '%s\n' "${ROOT_PACKAGES[@]}"
 	[[ -z ${IPTNL_PACKAGES:-} ]] || sed 's/#.*//; s/[[:space:]]//g; /^$/d' "$IPTNL_PACKAGES"
 }
@@ -84,7 +92,7 @@ root_path() {
 	hash=$({
 		printf '%s\n' "$ROOT_RECIPE" "$(root_suite "$name")"
 		root_packages "$name"
-		[[ $name != newest ]] || printf '%s' "$IPTNL_NEWEST"
+		[[ $name != newest* ]] || printf '%s' "$IPTNL_NEWEST"
 	} | hash_text)
 	echo "$CACHE/roots/$name-$hash"
 }
@@ -110,14 +118,18 @@ root_make() {
 	series=$(root_series "$kernel")
 	[[ -z $series ]] || add=(--customize-hook="'$VM_DIR/add-kernel' \"\$1\" $series")
 	say "kernel $kernel: making its root from Debian $(root_suite "$kernel") (once, about a minute)"
-	bootstrap "kernel $kernel" "$(root_suite "$kernel")" "$dir.tmp" --variant=apt \
-		--include="$(root_packages "$kernel" | paste -sd ,)" "${add[@]}" \
-		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io'
-	mkdir -p "$dir.tmp/usr/lib/modules/$(root_release "$dir.tmp")/updates" # to mount on
+	if [[ $kernel == arm64* ]]; then
+		arm64_root_make "$kernel" "$dir"
+	else
+		bootstrap "kernel $kernel" "$(root_suite "$kernel")" "$dir.tmp" --variant=apt \
+			--include="$(root_packages "$kernel" | paste -sd ,)" "${add[@]}" \
+			--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+			--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io'
+		mkdir -p "$dir.tmp/usr/lib/modules/$(root_release "$dir.tmp")/updates" # to mount on
+	fi
 	mv "$dir.tmp" "$dir"
 	forget "roots/$kernel-*" 14
-	say "kernel $kernel: root ready, $(root_release "$dir"), $((SECONDS - start)) s"
+	say "kernel $kernel: root ready$([[ $kernel == arm64-build ]] || echo ", $(root_release "$dir")"), $((SECONDS - start)) s"
 }
 
 # bootstrap WHAT SUITE DIR MMDEBSTRAP-OPTION... : a directory of Debian packages; a suite named *-backports is
