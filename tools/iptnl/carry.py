@@ -55,7 +55,7 @@ def ask_for_indexes(spaces):
                     tell("index %s %d" % (link.name, link.index))
 
 
-def give(space, values, remap):
-    """Set the numbers of the tunnels of a namespace, which the caller is in. -> indexes of those that went wrong"""
+def give(values, remap):
+    """Set the numbers of tunnels in the namespace that the caller is in. -> indexes of those that went wrong"""
     return [index for index, (expected, sent) in values.items()
             if not tell("seq %d %d %d" % (remap.get(index, index), expected, sent))]

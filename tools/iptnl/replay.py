@@ -168,10 +168,11 @@ class Replay:
             for old, new in sorted(self.remaps[space].items()) if old != new and space.links[old].is_up]
 
     def count_on(self, space, numbers):
-        """The sequence numbers go on; the tunnels are not up yet."""
-        for index in carry.give(space, numbers, self.remaps[space]):
-            self.fail(space, space.links[index].name if index in space.links else str(index),
-                      "its sequence numbers could not be set")
+        """The sequence numbers go on. A tunnel that is up has had them, and has gone on from there."""
+        down = {old.index for old, new in self.pairs(space) if not new.is_up} if numbers else set()
+        wanted = {index: value for index, value in numbers.items() if index in down}
+        for index in carry.give(wanted, self.remaps[space]):
+            self.fail(space, space.links[index].name, "its sequence numbers could not be set")
 
     # ---- what is on them
 

@@ -160,7 +160,7 @@ class Plan:
 
     def files_missing(self):
         found = []
-        for name in self.unloaded + ([self.helper] if self.helper else []):
+        for name in self.unloaded + [name for name in (self.helper, self.renewed) if name]:
             found += modules.file_obstacles(name, self.side)
         for name, (path, whose) in self.undo.items():
             if not path:
