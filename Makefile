@@ -30,7 +30,7 @@ RPM_TOOLS := git rpm rpmlint
 
 .PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 lint roots debug-kernel help
 .PHONY: uninstall install-tools uninstall-tools
-.PHONY: bench bench-smoke dist deb rpm dkms-install dkms-remove release-check check-package
+.PHONY: bench bench-smoke check-segments dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
 modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
@@ -102,6 +102,9 @@ bench: deps ## count instructions, the kernel's modules and ours in one boot (KE
 
 bench-smoke: deps ## a short bench, against pass marks; a part of check
 	@tools/testing/bench/bench --smoke $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
+
+check-segments: deps ## GSO packets through every tunnel and card, byte for byte as without GSO (KERNELS="6.1 6.12 7.2")
+	@tools/testing/segments/segments $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint

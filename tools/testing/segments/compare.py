@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether two lists of frames are the same. Identifications of headers that the tunnel wrote are left out of that,
+and have rules of their own; so has a checksum of 0, the same as 0xffff where 0 does not mean that there is none."""
+
+import struct
+
+from packets import folded
+
+FOU = {5551: 4, 5552: 47}
+GUE = 5553
+
+
+def past_ethernet(frame, at):
+    """-> ethertype, where its header is"""
+    proto = struct.unpack_from("!H", frame, at + 12)[0]
+    at += 14
+    while proto in (0x8100, 0x88a8):
+        proto = struct.unpack_from("!H", frame, at + 2)[0]
+        at += 4
+    return proto, at
+
+
+def walk(frame):
+    """-> [(what, where)] of the headers: 4, 6, udp, gre, tcp, outermost first, as far as they are known"""
+    found = []
+    proto, at = past_ethernet(frame, 0)
+    try:
+        while True:
+            if proto == 0x8847:
+                while not frame[at + 2] & 1:
+                    at += 4
+                at += 4
+                proto = 0x86dd if frame[at] >> 4 == 6 else 0x800
+            if proto == 0x800:
+                found.append((4, at))
+                following = frame[at + 9]
+                at += 4 * (frame[at] & 15)
+            elif proto == 0x86dd:
+                found.append((6, at))
+                following = frame[at + 6]
+                at += 40
+            else:
+                return found
+            if following == 17:
+                found.append(("udp", at))
+                port = struct.unpack_from("!H", frame, at + 2)[0]
+                if port in FOU:
+                    following, at = FOU[port], at + 8
+                elif port == GUE:
+                    following, at = frame[at + 9], at + 12 + 4 * (frame[at + 8] & 31)
+            if following == 47:
+                found.append(("gre", at))
+                flags, proto = struct.unpack_from("!HH", frame, at)
+                at += 4 + 4 * sum(bool(flags & bit) for bit in (0x8000, 0x2000, 0x1000))
+                if proto == 0x88be and flags & 0x1000:
+                    at += 8
+                if proto in (0x6558, 0x88be):
+                    proto, at = past_ethernet(frame, at)
+            elif following in (4, 41, 137):
+                proto = {4: 0x800, 41: 0x86dd, 137: 0x8847}[following]
+            else:
+                if following == 6:
+                    found.append(("tcp", at))
+                return found
+    except (IndexError, struct.error):
+        return found
+
+
+def canonical(frames, levels, innermost):
+    """Take the identifications out of so many IPv4 headers, the outermost first, and out of the innermost.
+    -> frames, [[(identification, DF)] for each of these headers], [complaint]"""
+    if not frames:
+        return [], [], []
+    where = [at for what, at in walk(frames[0]) if what == 4]
+    places = where[:levels] + (where[-1:] if innermost else [])
+    result, identifications, complaints = [], [[] for _ in places], []
+    for frame in frames:
+        data = bytearray(frame)
+        for place, seen in zip(places, identifications):
+            if folded(frame[place:place + 20]) != 0xffff:
+                complaints.append("checksum of an IPv4 header is wrong")
+            ident, fragment = struct.unpack_from("!HH", frame, place + 4)
+            seen.append((ident, fragment & 0x4000))
+            data[place + 4:place + 6] = data[place + 10:place + 12] = b"\0\0"
+        result.append(bytes(data))
+    return result, identifications, complaints
+
+
+def judge_identifications(seen):
+    """RFC 6864: each its own where the packet may be fragmented; else 0, or counted up from there by GSO.
+    -> [complaint]"""
+    free = [ident for ident, df in seen if not df]
+    if len(set(free)) != len(free):
+        return ["two packets without DF have the same identification: " + " ".join(map(str, free[:40]))]
+    last = -1
+    for ident, df in seen:
+        if df and ident not in (0, last + 1):
+            return [f"identification {ident} after {last} of a packet with DF"]
+        last = ident
+    return []
+
+
+def same(wanted, got):
+    """But for sums that are equal"""
+    if wanted == got:
+        return True
+    if len(wanted) != len(got):
+        return False
+    a, b = bytearray(wanted), bytearray(got)
+    fields = [at + 16 for what, at in walk(wanted) if what == "tcp"]
+    fields += [at + 4 for what, at in walk(wanted) if what == "gre" and wanted[at] & 0x80]
+    for at in fields:
+        for data in a, b:
+            if data[at:at + 2] == b"\xff\xff":
+                data[at:at + 2] = b"\0\0"
+    return a == b
+
+
+def differences(wanted, got):
+    """-> [text], empty if there are none"""
+    if wanted == got or len(wanted) == len(got) and all(map(same, wanted, got)):
+        return []
+    text = [f"{len(wanted)} frames wanted, {len(got)} sent"]
+    for n, (a, b) in enumerate(zip(wanted, got)):
+        if not same(a, b):
+            text += [f"frame {n}: {explain(a, b)}", f"wanted {len(a)} {a[:120].hex()}",
+                     f"got    {len(b)} {b[:120].hex()}"]
+            break
+    return text
+
+
+def explain(a, b):
+    at = next((n for n, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    inside = [f"{what} + {at - place}" for what, place in walk(a) if place <= at]
+    count = sum(x != y for x, y in zip(a, b))
+    where = inside[-1] if inside else "start"
+    return f"differs first at {at} ({where}), in {count} octets, in length by {len(b) - len(a)}"

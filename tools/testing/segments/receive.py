@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The other half: packets that come out of a tunnel are joined by GRO, forwarded, and cut again. What comes out of a
+card must be the packets that went into the tunnel, in their order."""
+
+import collections
+import struct
+
+import card
+import compare
+import packets
+import tunnels
+from flows import CARD_MAC
+
+OUT4, OUT6 = "198.51.100.0/23", "2001:db8:100::/47"
+
+
+def incoming(frame):
+    """The frame as the other end would have sent it: addresses exchanged, with identifications and their checksums.
+    No other checksum sees a difference."""
+    data = bytearray(frame)
+    data[:12] = packets.mac(CARD_MAC) * 2
+    data[26:34] = data[30:34] + data[26:30]
+    for at in [at for what, at in compare.walk(frame) if what == 4]:
+        data[at + 10:at + 12] = b"\0\0"
+        data[at + 10:at + 12] = struct.pack("!H", packets.checksum(bytes(data[at:at + 20])))
+    return bytes(data)
+
+
+def inner(frame):
+    """-> the payload of the tunnel as a frame, None where it is none that is forwarded; whether it is routed"""
+    headers = compare.walk(frame)
+    at, following = headers[0][1], frame[headers[0][1] + 9]
+    at += 20
+    if following == 17:
+        port = struct.unpack_from("!H", frame, at + 2)[0]
+        following, at = (frame[at + 9], at + 12 + 4 * (frame[at + 8] & 31)) if port == compare.GUE else (
+            compare.FOU[port], at + 8)
+    proto = {4: 0x800, 137: 0x8847}.get(following)
+    if following == 47:
+        flags, proto = struct.unpack_from("!HH", frame, at)
+        at += 4 + 4 * sum(bool(flags & bit) for bit in (0x8000, 0x2000, 0x1000))
+        at += 8 if proto == 0x88be and flags & 0x1000 else 0
+    if proto in (0x6558, 0x88be):
+        return frame[at:], frame[at:at + 6] == packets.mac(tunnels.MAC)
+    return packets.mac(CARD_MAC) * 2 + struct.pack("!H", proto) + frame[at:], True
+
+
+def forwarded(frame):
+    """-> what a router makes of it, None if it does not route this"""
+    proto = struct.unpack_from("!H", frame, 12)[0]
+    data = bytearray(packets.mac(CARD_MAC) * 2 + frame[12:])
+    if proto == 0x800:
+        data[22] -= 1
+        data[24:26] = b"\0\0"
+        data[24:26] = struct.pack("!H", packets.checksum(bytes(data[14:34])))
+        return bytes(data)
+    if proto == 0x86dd:
+        data[21] -= 1
+        return bytes(data)
+    return None
+
+
+def flow_of(frame):
+    """-> what tells flows apart: the addresses and ports of the innermost packet"""
+    headers = [(what, at) for what, at in compare.walk(frame) if what in (4, 6)]
+    if not headers:
+        return b""
+    what, at = headers[-1]
+    return frame[at + 12:at + 24] if what == 4 else frame[at + 8:at + 44]
+
+
+def by_flow(frames):
+    result = collections.defaultdict(list)
+    for frame in frames:
+        result[flow_of(frame)].append(frame)
+    return result
+
+
+def expected(frames):
+    """-> what goes in, what is to come out"""
+    coming, leaving = [], []
+    for frame in frames:
+        data, routed = inner(frame)
+        out = forwarded(data) if routed else data
+        if out is None:
+            return [], []
+        coming.append(incoming(frame))
+        leaving.append(out)
+    return coming, leaving
+
+
+def orders(ifindex, frames, rng):
+    """Some in one piece, some in pages: GRO joins them in different ways"""
+    head = rng.choice([0, 0, 120])
+    return b"".join(card.order(ifindex, card.GRO, frame, flags=rng.choice([0, card.SUMMED]),
+                               head=min(head, len(frame))) for frame in frames)
+
+
+def judge(leaving, got):
+    """-> [complaint]"""
+    if leaving == got:
+        return []
+    wanted, have = by_flow(leaving), by_flow(got)
+    for flow in wanted | have:
+        complaints = compare.differences(wanted.get(flow, []), have.get(flow, []))
+        if complaints:
+            return complaints
+    return []
