@@ -17,6 +17,7 @@
 #include <linux/etherdevice.h>
 #include <linux/fs.h>
 #include <linux/interrupt.h>
+#include <linux/ip.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
@@ -30,21 +31,25 @@
 
 #define CARD_BUFFER	(8 << 20)
 #define CARD_WAIT	2000		/* jiffies at most for softirqs to end */
+#define CARD_SOFTIRQS	(BIT(NET_TX_SOFTIRQ) | BIT(NET_RX_SOFTIRQ) | BIT(TASKLET_SOFTIRQ))
 
 #define TSO		(NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN)
 #define CUT_TUNNELS	(NETIF_F_GSO_GRE | NETIF_F_GSO_GRE_CSUM | NETIF_F_GSO_IPXIP4 | \
 			 NETIF_F_GSO_IPXIP6 | NETIF_F_GSO_UDP_TUNNEL | NETIF_F_GSO_UDP_TUNNEL_CSUM)
 #define CUT_ALL		(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HW_CSUM | TSO | CUT_TUNNELS | \
 			 NETIF_F_GSO_UDP_L4)
+#define PASS_WHOLE	(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HW_CSUM | NETIF_F_SCTP_CRC | \
+			 NETIF_F_GSO_SOFTWARE | NETIF_F_GSO_ENCAP_ALL)
 #define CUT_PARTIAL	(NETIF_F_SG | NETIF_F_HW_CSUM | TSO | NETIF_F_GSO_PARTIAL | CUT_TUNNELS)
 
-/* The sorts of cards: what it can, in encapsulated packets, how many segments, what in part. */
+/* The sorts of cards: what it can, in encapsulated packets, how many segments, what in part; or a veth's loop. */
 static const struct card_sort {
 	const char		*name;
 	netdev_features_t	features;
 	netdev_features_t	encapsulated;
 	unsigned int		segments;
 	netdev_features_t	partial;
+	netdev_features_t	mpls;
 } card_sorts[] = {
 	{ "in" },
 	{ "inlist" },
@@ -58,6 +63,7 @@ static const struct card_sort {
 	{ "partial", CUT_PARTIAL, CUT_PARTIAL, .partial = CUT_TUNNELS },
 	{ "max2", CUT_ALL, CUT_ALL, .segments = 2 },
 	{ "max17", CUT_ALL, CUT_ALL, .segments = 17 },
+	{ "loop", PASS_WHOLE, PASS_WHOLE, .mpls = PASS_WHOLE },
 };
 
 struct card {
@@ -116,7 +122,8 @@ static const char *card_refuses(const struct sk_buff *skb, const struct net_devi
 		return "a packet in pieces";
 	if (skb_has_frag_list(skb) && !(dev->features & NETIF_F_FRAGLIST))
 		return "a packet with a list of fragments";
-	if (skb_is_gso(skb) && !net_gso_ok(features, skb_shinfo(skb)->gso_type))
+	/* The segmenter has looked at what a DODGY packet says of itself. */
+	if (skb_is_gso(skb) && !net_gso_ok(features, skb_shinfo(skb)->gso_type & ~SKB_GSO_DODGY))
 		return "a GSO packet of a type that it cannot cut";
 	if (skb_is_gso(skb) && skb_shinfo(skb)->gso_segs > dev->gso_max_segs)
 		return "a GSO packet of too many segments";
@@ -126,10 +133,37 @@ static const char *card_refuses(const struct sk_buff *skb, const struct net_devi
 	return NULL;
 }
 
+static bool is_loop(const struct net_device *dev)
+{
+	return dev->features & NETIF_F_GSO_SCTP;
+}
+
+/*
+ * As between two hosts without a card: cards[0] receives the packet as it is,
+ * with its outer addresses exchanged.
+ */
+static void card_loop(struct sk_buff *skb)
+{
+	struct iphdr *ip;
+
+	if (skb_ensure_writable(skb, ETH_HLEN + sizeof(*ip))) {
+		kfree_skb(skb);
+		return;
+	}
+	ip = (struct iphdr *)(skb->data + ETH_HLEN);
+	swap(ip->saddr, ip->daddr);
+	dev_forward_skb(cards[0], skb);
+}
+
 static netdev_tx_t card_xmit(struct sk_buff *skb, struct net_device *dev)
 {
-	const char *wrong = card_refuses(skb, dev) ?: ip_tnl_card_send(skb);
+	const char *wrong;
 
+	if (is_loop(dev)) {
+		card_loop(skb);
+		return NETDEV_TX_OK;
+	}
+	wrong = card_refuses(skb, dev) ?: ip_tnl_card_send(skb);
 	if (wrong)
 		card_complain(dev, wrong);
 	DEV_STATS_INC(dev, tx_packets);
@@ -362,14 +396,14 @@ static int card_take_order(struct net *net, const u8 *from, size_t left)
 	return err ?: ALIGN(sizeof(*o) + o->len, 4);
 }
 
-/* Until nothing is left for softirqs to do. */
+/* Until no packet is left for softirqs to work on. */
 static void card_settle(void)
 {
 	int i;
 
 	local_bh_disable();
 	local_bh_enable();
-	for (i = 0; i < CARD_WAIT && local_softirq_pending(); i++)
+	for (i = 0; i < CARD_WAIT && local_softirq_pending() & CARD_SOFTIRQS; i++)
 		schedule_timeout_uninterruptible(1);
 }
 
@@ -473,6 +507,7 @@ static void card_features(struct net_device *dev, const struct card_sort *sort)
 	dev->hw_features |= sort->features;
 	dev->hw_enc_features |= sort->encapsulated;
 	dev->vlan_features |= sort->features;
+	dev->mpls_features |= sort->mpls;
 	dev->gso_partial_features = sort->partial;
 	if (sort->segments)
 		netif_set_tso_max_segs(dev, sort->segments);

@@ -2,7 +2,6 @@
 """The cards of ../kernel/card.c: packets are made in front of them, and what they send is read."""
 
 import os
-import socket
 import struct
 
 RECEIVE, GRO, TRANSMIT, NUMBER = range(4)
@@ -11,7 +10,7 @@ DODGY, SUMMED, SUM_LEFT, CRC = 1, 2, 4, 8
 BY_FRAGMENTS = 0xffff           # gso_size of SCTP
 
 SORTS = ["none", "full", "csum", "csum-enc", "ipcsum", "nosg", "tso", "partial", "max2", "max17"]
-INPUTS = ["in", "inlist"]
+INPUTS = ["in", "inlist", "loop"]
 
 
 def order(ifindex, what, frame=b"", kind=NONE, flags=0, size=0, segments=0, start=0, offset=0, head=0, piece=0):
@@ -49,21 +48,3 @@ class Cards:
             else:
                 frames.append(data)
         return frames, complaints
-
-
-class Routes:
-    """Changes of a route without a process for each"""
-
-    def __init__(self):
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self.socket.bind((0, 0))
-
-    def replace(self, address, device):
-        """that address, and no other, is reached by that device"""
-        body = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 4, 253, 1, 0)
-        body += struct.pack("=HH4s", 8, 1, socket.inet_aton(address))
-        body += struct.pack("=HHI", 8, 4, socket.if_nametoindex(device))
-        self.socket.send(struct.pack("=IHHII", 16 + len(body), 24, 0x1 | 0x4 | 0x100 | 0x400, 1, 0) + body)
-        error = struct.unpack_from("=i", self.socket.recv(4096), 16)[0]
-        if error:
-            raise OSError(-error, f"route to {address} by {device}: " + os.strerror(-error))

@@ -67,12 +67,13 @@ def walk(frame):
 
 
 def canonical(frames, levels, innermost):
-    """Take the identifications out of so many IPv4 headers, the outermost first, and out of the innermost.
+    """Take the identifications out of so many IP headers, the outermost first, and out of all but the innermost, or
+    with that.
     -> frames, [[(identification, DF)] for each of these headers], [complaint]"""
     if not frames:
         return [], [], []
-    where = [at for what, at in walk(frames[0]) if what == 4]
-    places = where[:levels] + (where[-1:] if innermost else [])
+    where = [at for what, at in walk(frames[0]) if what in (4, 6)]
+    places = [at for at in (where if innermost else where[:max(levels, len(where) - 1)]) if frames[0][at] >> 4 == 4]
     result, identifications, complaints = [], [[] for _ in places], []
     for frame in frames:
         data = bytearray(frame)

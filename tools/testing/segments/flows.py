@@ -15,13 +15,12 @@ FROM4, FROM6 = "203.0.113.5", "2001:db8:5::5"
 LOCAL4, LOCAL6 = "10.9.9.1", "2001:db8:9::1"
 # Behind the tunnel, behind a tunnel in it, behind labels in it
 TO4, TO6 = "198.51.100.2", "2001:db8:100::2"
-TOP4, TOP6 = "198.51.101.2", "2001:db8:101::2"
+TOP4, TOP6 = "198.51.101.1{}", "2001:db8:101::1{}"
 MPLS4 = "198.51.102.2"
 FWD_MAC, BRIDGE_MAC, CARD_MAC = "02:00:00:00:00:f0", "02:00:00:00:00:b0", "02:00:00:00:ca:01"
 HOST_MACS = "02:00:00:00:bb:02", "02:00:00:00:bb:01"
 IPV4_TYPE, IPV6_TYPE, MPLS_TYPE, VLAN_TYPE, QINQ_TYPE = 0x800, 0x86dd, 0x8847, 0x8100, 0x88a8
 SIZES = [200, 333, 536, 1000, 1101]
-STXCSUM = 0x17
 
 
 class Shape:
@@ -87,7 +86,17 @@ class Flow:
             return False
         if self.mpls and not tunnel.mpls:
             return False
+        if tunnel.inherits and self.ttls():
+            return False
         return not (self.v6 and tunnel.only4 and not self.top)
+
+    def ttls(self):
+        """-> whether the kernel's modules may inherit the TTL of another header, or one that was not counted down"""
+        return bool(getattr(self, "inside", None)) or getattr(self, "device", "") == "inlist"
+
+    def looped(self, tunnel):
+        """-> whether it can come back out of the tunnel in the same namespace: not by the tunnel's own bridge"""
+        return not (self.frames or self.mpls or tunnel.ethernet and isinstance(self, (Tap, Redirected)))
 
 
 class Forwarded(Flow):
@@ -157,11 +166,12 @@ class Received(Flow):
 
     def burst(self, ifindex, rng):
         shape = Shape(rng)
-        return b"".join(self.order(ifindex, frame, rng) for frame in self.burst_frames(shape, rng))
+        flags = rng.choice([0, card.SUMMED])
+        return b"".join(self.order(ifindex, frame, flags, rng) for frame in self.burst_frames(shape, rng))
 
-    def order(self, ifindex, frame, rng):
+    def order(self, ifindex, frame, flags, rng):
         head = min(len(frame), 14 + 60 + rng.choice([20, 40])) if self.how == "pages" else 0
-        return card.order(ifindex, card.GRO, frame, flags=rng.choice([0, card.SUMMED]), head=head)
+        return card.order(ifindex, card.GRO, frame, flags=flags, head=head)
 
     def burst_frames(self, shape, rng):
         """The segments of the shape, as they come from the wire"""
@@ -198,12 +208,19 @@ class Tap(Flow):
     def send(self, world, rng, count):
         wrong = []
         for _ in range(count):
-            shape = Shape(rng)
+            shape = self.shape(rng)
             source, target = ends(self.v6, self.target)
             packet, at = gso_ip(shape, self.protocol, source, target, self.df)
             frame = ethernet(self.target_mac, HOST_MACS[1], IPV6_TYPE if self.v6 else IPV4_TYPE, packet, self.tags)
             wrong += self.write(world, self.header(shape, at + len(frame) - len(packet)) + frame)
         return count, wrong
+
+    def shape(self, rng):
+        """A single segment must fit into the tunnel: what is dropped has taken a sequence number or not"""
+        shape = Shape(rng)
+        if self.wrong in ("large", "whole"):
+            shape.payload = shape.payload[:1200]
+        return shape
 
     def header(self, shape, at):
         kind = packets.VNET_UDP if self.protocol == UDP else packets.VNET_TCP6 if self.v6 else packets.VNET_TCP4
@@ -232,7 +249,7 @@ class PacketSocket(Tap):
         return count, wrong
 
     def one(self, world, sock, rng, proto):
-        shape = Shape(rng)
+        shape = self.shape(rng)
         source, target = ends(self.v6, self.target)
         packet, at = gso_ip(shape, self.protocol, source, target, self.df)
         if world.tunnel.ethernet:
@@ -266,7 +283,7 @@ class LocalUdp(Flow):
             except OSError as error:
                 if again or error.errno != errno.EIO or not world.reference:
                     return [error.errno]
-                world.offload("tun", STXCSUM, 1)
+                world.features.checksum("tun")
         return []
 
 
@@ -285,12 +302,11 @@ class LocalTcp(Flow):
             def repair(value):
                 sock.setsockopt(socket.SOL_TCP, 19, value)
             repair(1)
-            sock.bind((LOCAL6 if self.v6 else LOCAL4, 0))
-            port = shape.ports[0]
+            sock.bind((LOCAL6 if self.v6 else LOCAL4, shape.ports[0]))
             for queue, number in (1, 1), (2, shape.seq):                # received, sent
                 sock.setsockopt(socket.SOL_TCP, 20, queue)
                 sock.setsockopt(socket.SOL_TCP, 21, struct.pack("=I", number))
-            sock.connect((self.target, port))
+            sock.connect((self.target, shape.ports[1]))
             sock.setsockopt(socket.SOL_TCP, 22, struct.pack("=II", 2, shape.size))      # MSS
             sock.setsockopt(socket.SOL_TCP, 29, struct.pack("=IIIII", 0, 1 << 20, 1 << 20, 1 << 16, 1))
             repair(0)
@@ -341,11 +357,12 @@ def flows():
     add(Redirected, "tc labels tcp6", v6=True, stack=(100, 200), mpls=True)
     add(LocalUdp, "labels local udp4", protocol=UDP, target=MPLS4, mpls=True)
     for top in TOPS:
-        add(Forwarded, f"{top} on it, tcp4", target=TOP4, top=top)
-        add(Forwarded, f"{top} on it, udp4", target=TOP4, top=top, protocol=UDP)
-        add(LocalUdp, f"{top} on it, local udp4", target=TOP4, top=top, protocol=UDP)
+        to4, to6 = TOP4.format(TOPS.index(top)), TOP6.format(TOPS.index(top))
+        add(Forwarded, f"{top} on it, tcp4", target=to4, top=top)
+        add(Forwarded, f"{top} on it, udp4", target=to4, top=top, protocol=UDP)
+        add(LocalUdp, f"{top} on it, local udp4", target=to4, top=top, protocol=UDP)
         if top != "ipip":
-            add(Forwarded, f"{top} on it, tcp6", target=TOP6, top=top, v6=True)
+            add(Forwarded, f"{top} on it, tcp6", target=to6, top=top, v6=True)
     return every
 
 
@@ -372,12 +389,6 @@ def bridged(add, both, protocols):
     add(Bridged, "bridge vlan labels udp4", protocol=UDP, stack=(100, 200), tags=tagged["vlan"], frames=True)
 
 
-# Tunnels on the tunnel: kind and options
-TOPS = {
-    "ipip": "ipip",
-    "gre": "gre",
-    "gre key csum seq": "gre key 77 csum seq",
-    "gretap": "gretap",
-    "gretap seq": "gretap seq",
-    "gue gre seq": "gre seq encap gue encap-sport 7001 encap-dport 5553",
-}
+# Tunnels on the tunnel
+TOPS = ["ipip", "gre", "gre key 77 csum seq", "gretap", "gretap seq",
+        "gre seq encap gue encap-sport 7001 encap-dport 5553"]

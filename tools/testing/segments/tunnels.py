@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The tunnels, and all that packets pass on their way into them and out."""
 
-import ctypes
 import fcntl
 import os
 import socket
@@ -10,10 +9,15 @@ import subprocess
 
 import card
 import flows
+import net
 
 LOCAL, REMOTE = "192.0.2.1", "192.0.2.2"
 MAC = "02:00:00:00:00:a1"
-TOP_REMOTE = "198.51.100.77"
+# What is routed into the tunnel, and out of it, there being no more specific route
+IN4, IN6 = "198.51.100.0/24", "2001:db8:100::/48"
+OUT4, OUT6 = "198.51.100.0/22", "2001:db8:100::/46"
+LOOP_TABLE = 100                # 101 if it comes out of a bridge
+TOP_REMOTE = "198.51.100.7{}"
 ENCAPS = {
     "none": "",
     "fou": "encap fou encap-sport 7000 encap-dport {fou}",
@@ -23,9 +27,13 @@ ENCAPS = {
     "gue remcsum": "encap gue encap-sport 7000 encap-dport 5553 encap-csum encap-remcsum",
 }
 GRE_OPTIONS = {"none": "", "key": "key 7", "csum": "csum", "seq": "seq", "all": "key 7 csum seq"}
-OFF = ("tx off sg off tso off gso off tx-sctp-segmentation off tx-udp-segmentation off tx-gso-list off "
-       "tx-gso-partial off").split()
-SIOCETHTOOL = 0x8946
+JOINING = ["", "rx-udp-gro-forwarding", "rx-gro-list"]
+
+
+def is_offload(name):
+    """Of transmission"""
+    return name in ("tx-scatter-gather", "tx-generic-segmentation") or \
+        name.startswith("tx-") and ("segmentation" in name or "checksum" in name or "gso" in name)
 
 
 class Tunnel:
@@ -35,9 +43,11 @@ class Tunnel:
 
     def __init__(self, kind, options="none", encap="none", words="", df=True):
         self.kind, self.options, self.encap, self.df = kind, options, encap, df
-        self.words = " ".join([words, GRE_OPTIONS[options], ENCAPS[encap].format(fou=5551 if kind == "ipip" else 5552),
-                               "" if df else "nopmtudisc" + (" ignore-df" if kind != "ipip" else "")])
         self.ethernet = kind in ("gretap", "erspan")
+        self.inherits = kind == "ipip" and not df       # ipip with another TTL has DF always
+        self.words = " ".join([words, "" if self.inherits else "ttl 64", GRE_OPTIONS[options],
+                               ENCAPS[encap].format(fou=5551 if kind == "ipip" else 5552),
+                               "" if df else "nopmtudisc" if kind == "ipip" else "nopmtudisc ignore-df"])
         self.only4 = kind == "ipip"
         self.mpls = kind in ("gre", "gretap") or "mode any" in words
         self.name = " ".join([kind, words, options, "encap", encap] + ([] if df else ["nopmtudisc"]))
@@ -57,6 +67,8 @@ def tunnels():
     for encap in "none", "fou":
         every += [Tunnel("erspan", encap=encap, words="erspan_ver 0"),
                   Tunnel("erspan", encap=encap, words="seq key 5 erspan_ver 1 erspan 9")]
+    for number, tunnel in enumerate(every):
+        tunnel.number = number
     return every
 
 
@@ -86,7 +98,8 @@ class World:
         self.device = None
         self.bridged = None
         self.indices = {}
-        self.routes = card.Routes()
+        self.netlink = net.Netlink()
+        self.features = net.Features()
         self.settings()
         run("modprobe", "-a", "tun", "dummy", "bridge")
         run("modprobe", "-r", "ip_tnl_card")
@@ -115,6 +128,11 @@ class World:
                  f"link add br0 address {flows.BRIDGE_MAC} type bridge mcast_snooping 0", "link set brin master br0"]
         lines += [f"link set {name} up" for name in [*card.SORTS, *card.INPUTS, "fwd0", "brin", "tc0", "br0"]]
         ip(*lines)
+        # What comes out of a tunnel goes by another table, if that has a route
+        for family in "-4", "-6":
+            for name, table in (("tun", LOOP_TABLE), ("br0", LOOP_TABLE + 1)):
+                run("ip", family, "rule", "add", "iif", name, "lookup", str(table))
+        run("tc", "qdisc", "add", "dev", "tc0", "clsact")
         run("ethtool", "-K", "in", "rx-udp-gro-forwarding", "on")
         run("ethtool", "-K", "inlist", "rx-gro-list", "on")
         self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
@@ -129,99 +147,92 @@ class World:
             self.indices[name] = socket.if_nametoindex(name)
         return self.indices[name]
 
-    @staticmethod
-    def offload(device, command, value):
-        """A setting of ethtool as a number"""
-        buffer = ctypes.create_string_buffer(struct.pack("=II", command, value), 8)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            fcntl.ioctl(sock, SIOCETHTOOL, struct.pack("16sQ16x", device.encode(), ctypes.addressof(buffer)))
-
     def by(self, device):
         """The tunnel's packets leave by that card"""
-        self.routes.replace(REMOTE, device)
+        self.netlink.route(f"{REMOTE}/32", device)
         self.device = device
 
-    def make(self, tunnel):
+    def make(self, tunnel, tops):
+        """The tunnel, with those on it"""
         self.tunnel = tunnel
         self.by("none")
-        lines = [f"link add tun type {tunnel.kind} local {LOCAL} remote {REMOTE} ttl 64 {tunnel.words}"]
+        lines = [f"link add tun type {tunnel.kind} local {LOCAL} remote {REMOTE} {tunnel.words}"]
         if tunnel.ethernet:
             lines += [f"link set tun address {MAC} arp off master br0"]
-        lines += ["link set tun up"]
+        lines += ["link set tun up", f"route add {IN4} dev tun", f"route add {IN6} dev tun"]
+        if tunnel.mpls:
+            via = "via inet 198.51.100.9 " if tunnel.ethernet else ""
+            lines += [f"route add {flows.MPLS4}/32 encap mpls 100/200 {via}dev tun"]
+        for top in tops:
+            lines += self.on_it(top)
         ip(*lines)
-        self.indices.pop("tun", None)
-        self.into("tun")
-        self.redirect()
+        run(*"tc filter replace dev tc0 ingress pref 1 handle 1 matchall action mirred egress redirect dev tun".split())
+        self.indices = {}
         if self.reference:
-            self.switch_off("tun")
+            for device in ["tun", *map(self.top, tops)]:
+                self.switch_off(device)
 
-    def into(self, device):
-        """What goes into the tunnel"""
-        lines = [f"route replace 198.51.100.0/24 dev {device}", f"route replace 2001:db8:100::/48 dev {device}"]
-        if self.tunnel.mpls:
-            via = "via inet 198.51.100.9 " if self.tunnel.ethernet else ""
-            lines += [f"route replace {flows.MPLS4}/32 encap mpls 100/200 {via}dev {device}"]
-        ip(*lines)
+    @staticmethod
+    def top(top):
+        """-> the name of that device"""
+        return f"top{flows.TOPS.index(top)}"
+
+    def on_it(self, top):
+        number, device = flows.TOPS.index(top), self.top(top)
+        lines = [f"link add {device} type {top} local {flows.LOCAL4} remote {TOP_REMOTE.format(number)} ttl 63"]
+        if top.startswith("gretap"):
+            lines += [f"link set {device} address 02:00:00:00:00:a2 arp off"]
+        lines += [f"link set {device} up", f"route add {flows.TOP4.format(number)}/32 dev {device}"]
+        return lines + ([f"route add {flows.TOP6.format(number)}/128 dev {device}"] if top != "ipip" else [])
+
+    def switch_off(self, device):
+        """All offloads: the kernel cuts before the tunnel"""
+        self.features.set(device, is_offload, False)
+        left = self.features.are_on(device, is_offload)
+        if left:
+            raise SystemExit(f"segments: {device}: {' '.join(left)} cannot be switched off")
+
+    # ---- what comes out of the tunnel
+
+    def receive(self, joining):
+        """The tunnel joins what it gets: as is the default, or UDP as well, or with a list of fragments"""
+        for feature in JOINING:
+            if feature:
+                self.features.set("tun", feature.__eq__, feature == joining)
+        self.netlink.route(IN4)
+        self.netlink.route(IN6)
 
     def out_by(self, device):
-        """What comes out of the tunnel leaves by that card, routed or bridged"""
-        lines = [f"route replace 198.51.100.0/23 dev {device}", f"route replace 2001:db8:100::/47 dev {device}"]
+        """It leaves by that card, routed or bridged"""
+        self.netlink.route(OUT4, device)
+        self.netlink.route(OUT6, device)
         if self.tunnel.ethernet:
-            lines += [f"link set {self.bridged} nomaster"] if self.bridged else []
-            lines += [f"link set {device} master br0"]
+            if self.bridged:
+                self.netlink.master(self.bridged, 0)
+            self.netlink.master(device, self.ifindex("br0"))
             self.bridged = device
-        ip(*lines)
 
-    def received(self, number):
-        """The tunnel joins what it gets, UDP in one of two ways"""
-        run("ethtool", "-K", "tun", *(("rx-udp-gro-forwarding", "on") if number % 2 else ("rx-gro-list", "on")))
-        ip("route del 198.51.100.0/24", "route del 2001:db8:100::/48")
-
-    def not_received(self):
-        lines = ["route del 198.51.100.0/23", "route del 2001:db8:100::/47"]
-        lines += [f"link set {self.bridged} nomaster"] if self.bridged else []
+    def received(self):
+        self.netlink.route(OUT4)
+        self.netlink.route(OUT6)
+        if self.bridged:
+            self.netlink.master(self.bridged, 0)
         self.bridged = None
-        ip(*lines)
+
+    def loop_by(self, device):
+        """What comes out of the tunnel, and nothing else, leaves by that card"""
+        self.netlink.route(OUT4, device, LOOP_TABLE + self.tunnel.ethernet)
+        self.netlink.route(OUT6, device, LOOP_TABLE + self.tunnel.ethernet)
+
+    def loop_ends(self):
+        self.netlink.route(OUT4, table=LOOP_TABLE + self.tunnel.ethernet)
+        self.netlink.route(OUT6, table=LOOP_TABLE + self.tunnel.ethernet)
 
     @staticmethod
     def listen():
         """The other end's FOU and GUE"""
         ip("fou add port 5551 ipproto 4", "fou add port 5552 ipproto 47", "fou add port 5553 gue")
 
-    @staticmethod
-    def redirect():
-        run("tc", "-batch", "-", input="qdisc add dev tc0 clsact\n"
-            "filter add dev tc0 ingress matchall action mirred egress redirect dev tun\n")
-
-    @staticmethod
-    def switch_off(device):
-        """All offloads: the kernel cuts before the tunnel"""
-        run("ethtool", "-K", device, *OFF)
-        for line in run("ethtool", "-k", device).splitlines():
-            name, value = line.strip().split(": ", 1) if ": " in line else ("", "")
-            if (name.startswith("tx-") and ("segmentation" in name or "checksum" in name)) and value.startswith("on"):
-                raise SystemExit(f"segments: {device}: {name} is still on")
-
-    def put_on(self, top):
-        """A tunnel on the tunnel"""
-        lines = []
-        words = flows.TOPS[top]
-        lines += [f"link add top type {words} local {flows.LOCAL4} remote {TOP_REMOTE} ttl 63"]
-        if words.startswith("gretap"):
-            lines += ["link set top address 02:00:00:00:00:a2 arp off"]
-        lines += ["link set top up", "route add 198.51.101.0/24 dev top"]
-        if words != "ipip":
-            lines += ["route add 2001:db8:101::/48 dev top"]
-        ip(*lines)
-        self.indices.pop("top", None)
-        if self.reference:
-            self.switch_off("top")
-
-    @staticmethod
-    def take_off():
-        ip("link del top")
-
-    @staticmethod
-    def clear():
-        run("tc", "qdisc", "del", "dev", "tc0", "clsact")
-        ip("link del tun")
+    def clear(self, tops):
+        run(*"tc filter del dev tc0 ingress pref 1".split())
+        ip(*[f"link del {self.top(top)}" for top in tops], "link del tun")
