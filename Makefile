@@ -60,7 +60,7 @@ uninstall-tools: ## remove what 'make install-tools' installed
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man7/iptnl.7 $(DESTDIR)$(PREFIX)/share/man/man8/iptnl.8
 	rm -rf $(DESTDIR)$(PREFIX)/share/iptnl $(DESTDIR)$(PREFIX)/share/doc/iptnl
 
-test-module: ## build the module that tests the lookup table, in tools/testing/kernel
+test-module: ## build the modules that tests load, in tools/testing/kernel
 	@tools/check-config --present $(KDIR)
 	@$(MAKE) $(TEST_ARGS) modules
 

@@ -102,21 +102,23 @@ without_debug() {
 	if [[ $1 == arm64 ]]; then cp "$2" "$3"; else strip --strip-debug -o "$3" "$2"; fi
 }
 
-# The modules of a tree that was built, and the one that tests them: their files, from there.
-built_modules() {
-	sed 's/\.o$/.ko/; s|.*/||' "$1/modules.order"
+# The modules of a tree that was built, and those that test them: their files, from there. SORT is "tests" if only
+# the latter are wanted, as beside the kernel's own modules.
+built_modules() { # TREE SORT
+	[[ $2 == tests ]] || sed 's/\.o$/.ko/; s|.*/||' "$1/modules.order"
 	sed 's/\.o$/.ko/; s|.*/||; s|^|tools/testing/kernel/|' "$1/tools/testing/kernel/modules.order"
 }
 
-# layer_make KERNEL : build and make the layer; $(build_path).layer then names it.
+# layer_make KERNEL [SORT] : build and make the layer; $(build_path).SORT then names it.
 layer_make() {
-	local kernel=$1 copy release hash dir tmp ko
+	local kernel=$1 sort=${2:-layer} copy release hash dir tmp ko targets=(modules test-module)
 	copy=$(build_path "$kernel")
 	release=$(kernel_release "$kernel")
 	say "kernel $kernel: building the modules for $release"
-	rm -f "$copy.layer"
-	build_modules "$kernel" modules test-module || die "kernel $kernel: the modules do not build"
-	hash=$({ echo "$LAYER_RECIPE"; kernel_modules "$kernel"; cd "$copy" && built_modules . | xargs cat; } | hash_text)
+	rm -f "$copy.$sort"
+	[[ $sort != tests ]] || targets=(test-module)
+	build_modules "$kernel" "${targets[@]}" || die "kernel $kernel: the modules do not build"
+	hash=$({ echo "$LAYER_RECIPE"; kernel_modules "$kernel"; cd "$copy" && built_modules . "$sort" | xargs cat; } | hash_text)
 	dir=$CACHE/layers/$kernel-$hash
 	if [[ ! -d $dir ]]; then
 		tmp=$dir.tmp
@@ -124,13 +126,13 @@ layer_make() {
 		mkdir -p "$tmp/usr/lib/modules/$release/updates"
 		while IFS= read -r ko; do
 			without_debug "$kernel" "$copy/$ko" "$tmp/usr/lib/modules/$release/updates/${ko##*/}"
-		done < <(built_modules "$copy")
+		done < <(built_modules "$copy" "$sort")
 		layer_index "$kernel" "$release" "$tmp"
 		mv "$tmp" "$dir"
 		forget 'layers/*' 2
 	fi
 	touch "$dir"
-	echo "$dir" >"$copy.layer"
+	echo "$dir" >"$copy.$sort"
 }
 
 # Run depmod on the kernel's modules with the layer's updates/ beside them; the index goes into the layer.
@@ -152,10 +154,10 @@ layer_index() {
 }
 
 layer_ensure() {
-	with_lock "build-$(basename "$(build_path "$1")")" layer_make "$1"
+	with_lock "build-$(basename "$(build_path "$1")")" layer_make "$@"
 }
 
 # The layer the last build of this tree made.
 layer_path() {
-	cat "$(build_path "$1").layer" 2>/dev/null || die "kernel $1: nothing built from this tree yet"
+	cat "$(build_path "$1").${2:-layer}" 2>/dev/null || die "kernel $1: nothing built from this tree yet"
 }
