@@ -59,9 +59,9 @@ frames()
 # some_traffic: echoes of several sizes, and frames that are not IP
 some_traffic()
 {
-	host ping -n -c 2 -i 0.2 -W 5 198.51.100.1
-	host ping -n -c 2 -i 0.2 -W 5 -s 1 198.51.100.1
-	host ping -n -c 2 -i 0.2 -W 5 -s 1400 198.51.100.1
+	host ping -n -c 2 -i 0.2 -W 60 198.51.100.1
+	host ping -n -c 2 -i 0.2 -W 60 -s 1 198.51.100.1
+	host ping -n -c 2 -i 0.2 -W 60 -s 1400 198.51.100.1
 	inject host e0 n0 p0 'eth(type=0x88b7) / raw(60)' \
 		'eth() / vlan(7) / ip() / icmp()' \
 		'eth(type=0x0806) / raw(28)'

@@ -34,7 +34,7 @@ counts()
 }
 
 # sent NS ADDRESS N [PING-ARGUMENT]...: echoes that are all answered
-sent() { check "$3 echoes to $2" n0 ping -n -c "$3" -i 0.2 -W 5 "$2"; }
+sent() { check "$3 echoes to $2" n0 ping -n -c "$3" -i 0.2 -W 60 "$2"; }
 
 tunnel i1 ipip 198.51.100 1
 tunnel g1 gre 203.0.113 1

@@ -42,7 +42,7 @@ frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 cases = []                      # (name, packet, fields that are expected)
 
 
-def sent(seconds=5):
+def sent(seconds=60):
     """the next packet on the wire"""
     end = time.monotonic() + seconds
     packet = None

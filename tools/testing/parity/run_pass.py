@@ -329,7 +329,7 @@ def talker(kind, v6, options):
             sock.setsockopt(level, number, 2 * value if name == "df" else value)
     if "from" in options or kind == "udp":
         sock.bind((options.get("from", "::" if v6 else "0.0.0.0"), 4000 if kind == "udp" else 0))
-    sock.settimeout(5)
+    sock.settimeout(60)
     return sock
 
 

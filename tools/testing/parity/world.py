@@ -10,7 +10,6 @@ import fcntl
 import os
 import socket
 import struct
-import time
 
 from layers import pkt
 from wire import Counters
@@ -25,7 +24,6 @@ SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 263, 8, 23
 TP_STATUS_VLAN_VALID = 0x10
 VNET_NONE = bytes(10)
 KINDS = ("host", "broadcast", "multicast", "otherhost")
-SETTLE = 0.004                  # seconds in which what was sent sets off nothing more
 QUIET = """net/ipv4/conf/all/rp_filter=0 net/ipv4/conf/default/rp_filter=0 net/ipv4/conf/all/send_redirects=0
     net/ipv4/conf/default/send_redirects=0 net/ipv4/icmp_ratelimit=0
     net/ipv4/conf/default/igmpv3_unsolicited_report_interval=1 net/ipv4/igmp_qrv=1
@@ -261,7 +259,7 @@ class World:
                 new += ns.delivered(names)
             idle = 0 if new else idle + 1
             seen += new
-            time.sleep(SETTLE)
+            pkt.settle()
         return seen
 
     def close(self):

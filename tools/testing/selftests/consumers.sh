@@ -107,7 +107,7 @@ test_sit()
 # The reply comes in on another device; whether it counts is up to routing.
 ping_fails_or_not()
 {
-	in_ns "$1" ping -n -c 1 -W 1 "$2" || :
+	ping_fails "$1" "$2" || :
 }
 
 moved()

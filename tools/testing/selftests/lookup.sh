@@ -118,8 +118,9 @@ class Set:
 
     def receivers(self, packets):
         """who got each, None: nobody"""
-        for number, packet in enumerate(packets):
-            WIRES[packet[3]].send(encode(self.kind, packet, number))
+        with one_processor():
+            for number, packet in enumerate(packets):
+                WIRES[packet[3]].send(encode(self.kind, packet, number))
         got = [None] * len(packets)
         for dev, _, data in HEARD.drain():
             if dev not in WIRES:

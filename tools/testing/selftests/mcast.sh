@@ -188,7 +188,7 @@ for kind, dev, packet, size in (
 heard = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM,
                       socket.htons(ETH_P_IP))
 heard.bind(("g0", ETH_P_IP))
-heard.settimeout(5)
+heard.settimeout(60)
 u0.send((ip("192.0.2.2", GROUP, 47) / gre(key=1) / ip()).bytes())
 data, (_, _, _, _, sender) = heard.recvfrom(2000)
 expect("gre: what is delivered is from the outer source",

@@ -124,11 +124,11 @@ DATA = PACKET_V4.bytes()
 raw_sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
                          socket.htons(ETH_P_IP))
 raw_sock.bind(("gl", ETH_P_IP))
-raw_sock.settimeout(5)
+raw_sock.settimeout(60)
 dgram = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM,
                       socket.htons(ETH_P_IP))
 dgram.bind(("gl", ETH_P_IP))
-dgram.settimeout(5)
+dgram.settimeout(60)
 
 
 def to(remote, data=DATA, proto=ETH_P_IP):

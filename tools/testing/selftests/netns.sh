@@ -56,7 +56,7 @@ counted()
 {
 	stats_save "$1" t1
 	stats_save n1 t1
-	check "$2: a ping" "$1" ping -n -c 1 -W 5 198.51.100.2
+	check "$2: a ping" "$1" ping -n -c 1 -W 60 198.51.100.2
 	expect_stats "$2: counters at the near end" "$1" t1 \
 		rx_packets=1 rx_bytes=84 tx_packets=1 tx_bytes=84
 	expect_stats "$2: counters at the far end" n1 t1 \

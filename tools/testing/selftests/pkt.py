@@ -5,6 +5,7 @@
     pkt.py hex PACKET                            print the bytes
     pkt.py send NS DEV PEER_NS PEER_DEV PACKET...  send from DEV of NS
     pkt.py stream DEV PACKET                     send without end
+    pkt.py silent NS ADDRESS [DEV]               0 if an echo is not answered
     pkt.py pcap FILE                             one line of hex per packet
 
 A PACKET is an expression: layers joined by "/", outermost first, e.g.
@@ -20,12 +21,15 @@ front, unless the packet begins with eth(). "* n" repeats a packet.
 
 import ast
 import errno
+import fcntl
 import os
 import socket
 import struct
 import sys
+import threading
 
 ETH_P_ALL = 3
+CLONE_NEWNET = 0x40000000
 FENCE = 0x88b5          # IEEE 802 local experimental ethertype 1
 
 
@@ -291,17 +295,62 @@ def parse(text):
     return packet, times
 
 
+FENCES = {}
+
+
+def fence_sockets():
+    """-> whom to send a fence to, and by what; of each thread its own"""
+    key = os.getpid(), threading.get_ident()
+    if key not in FENCES:
+        with new_netns():
+            heard, said = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+            fcntl.ioctl(heard, 0x8914, struct.pack("16sH22x", b"lo", 1))        # SIOCSIFFLAGS, IFF_UP
+        heard.bind(("127.0.0.1", 0))
+        heard.settimeout(60)
+        said.connect(heard.getsockname())
+        FENCES[key] = heard, said
+    return FENCES[key]
+
+
+def settle(rounds=8):
+    """Until this processor has worked through all the packets that it has
+    received so far: datagrams of our own come behind them, and each time round
+    behind what those before have set off. The process must stay on it."""
+    heard, said = fence_sockets()
+    for _ in range(rounds):
+        said.send(b"fence")
+        heard.recv(16)
+
+
+class one_processor:
+    """What runs inside stays on one processor, and settles before the end"""
+
+    def __enter__(self):
+        self.old = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(self.old)})
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                settle()
+        finally:
+            os.sched_setaffinity(0, self.old)
+
+
 class in_netns:
     """Sockets opened inside belong to that namespace."""
 
     def __init__(self, name):
         self.name, self.old = name, []
 
-    def __enter__(self):
-        self.old.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+    def enter(self):
         new = os.open("/run/netns/" + self.name, os.O_RDONLY)
         setns(new)
         os.close(new)
+
+    def __enter__(self):
+        self.old.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+        self.enter()
 
     def __exit__(self, *_):
         old = self.old.pop()
@@ -309,13 +358,28 @@ class in_netns:
         os.close(old)
 
 
-def setns(fd):
-    if hasattr(os, "setns"):
-        return os.setns(fd, 0x40000000)
+class new_netns(in_netns):
+    """A namespace without a name, which lasts as long as its sockets"""
+
+    def __init__(self):
+        super().__init__(None)
+
+    def enter(self):
+        unshare()
+
+
+def libc_call(name, *args):
     import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, 0x40000000):
-        raise OSError(ctypes.get_errno(), "setns")
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*args):
+        raise OSError(ctypes.get_errno(), name)
+
+
+def setns(fd):
+    (os.setns if hasattr(os, "setns") else lambda *args: libc_call("setns", *args))(fd, CLONE_NEWNET)
+
+
+def unshare():
+    (os.unshare if hasattr(os, "unshare") else lambda *args: libc_call("unshare", *args))(CLONE_NEWNET)
 
 
 def packet_socket(ns, dev, proto):
@@ -332,7 +396,7 @@ def send(ns, dev, peer_ns, peer_dev, *texts):
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     out = packet_socket(ns, dev, 0)
     peer = packet_socket(peer_ns, peer_dev, FENCE)
-    peer.settimeout(30)
+    peer.settimeout(60)
     head = peer.getsockname()[4] + out.getsockname()[4]
     for text in texts:
         packet, times = parse(text)
@@ -344,6 +408,30 @@ def send(ns, dev, peer_ns, peer_dev, *texts):
             out.send(data)
     out.send(head + struct.pack("!H", FENCE) + b"fence".ljust(46, b"\0"))
     peer.recv(64)
+    settle()
+
+
+def silent(ns, address, dev=None):
+    """-> 0 if nobody answers an echo request, 1 if somebody does"""
+    with one_processor(), in_netns(ns), socket.socket(
+            socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+        if dev:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, dev.encode())
+        ask = icmp(id=os.getpid() & 0xffff).bytes()
+        try:
+            sock.connect((address, 0))
+            sock.send(ask)
+        except OSError:
+            return 0
+        settle()
+        sock.setblocking(False)
+        while True:
+            try:
+                answer = sock.recv(65536)[20:]
+            except OSError:
+                return 0
+            if answer[0] == 0 and answer[4:] == ask[4:]:
+                return 1
 
 
 def stream(dev, text):
@@ -387,6 +475,8 @@ def main(argv):
         stream(*argv[1:])
     elif len(argv) == 2 and argv[0] == "pcap":
         pcap(argv[1])
+    elif len(argv) in (3, 4) and argv[0] == "silent":
+        return silent(*argv[1:])
     elif len(argv) >= 6 and argv[0] == "send":
         send(*argv[1:])
     else:
@@ -394,4 +484,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

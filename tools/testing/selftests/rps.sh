@@ -77,7 +77,7 @@ def many(name, wrap, flows, cpus):
     for number in range(TIMES):
         for flow in range(flows):
             raw_wire.send(wrap(datagram(flow, number)))
-    until(flows * TIMES, receiver.take, 10)
+    until(flows * TIMES, receiver.take)
     _, came = receiver.forget()
     of = {flow: [n for f, n in came if f == flow] for flow in range(flows)}
     expect(f"{name}: each arrives, those of a flow in order", [],

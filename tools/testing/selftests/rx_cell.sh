@@ -71,7 +71,7 @@ def batch(flow, count=COUNT):
     return reads if came == sent else f"sent {sent}, came {came}"
 
 
-def becomes(name, want, flow, seconds=5):
+def becomes(name, want, flow, seconds=60):
     """GRO's answers are good for a second"""
     expect(name, want, until(want, lambda: batch(flow), seconds))
 

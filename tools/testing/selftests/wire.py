@@ -32,8 +32,8 @@ import sys
 import time
 
 import series
-from pkt import cut, csum, eth, gre, icmp, in_netns, ip, ip6, mpls, raw, \
-    udp, vlan, Layer
+from pkt import cut, csum, eth, gre, icmp, in_netns, ip, ip6, mpls, \
+    one_processor, raw, settle, silent, udp, vlan, Layer
 
 __all__ = ["cut", "csum", "eth", "gre", "icmp", "ip", "ip6", "mpls", "raw",
            "udp", "vlan", "Layer", "Tun", "Tap", "Counters", "Ns", "until",
@@ -41,7 +41,7 @@ __all__ = ["cut", "csum", "eth", "gre", "icmp", "ip", "ip6", "mpls", "raw",
            "differs", "describe", "tap", "attempt", "inject", "transmit",
            "sends", "fields", "CRC", "SEQ", "FRAME", "LENGTH", "ETH_P_IP",
            "ETH_P_IPV6", "ETH_P_MPLS", "IN_TREE", "SERIES", "SLOW", "errno", "os",
-           "socket", "struct", "time", "note"]
+           "socket", "struct", "time", "note", "one_processor", "settle"]
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS = 3, 0x0800, 0x86dd, 0x8847
 PACKET_OUTGOING = 4
@@ -60,6 +60,7 @@ LENGTH = "rx_errors=1 rx_length_errors=1"
 
 US = "\x1f"
 XFAIL = ""
+FAILED = False
 
 
 def emit(verdict, xfail, text, *details):
@@ -75,6 +76,8 @@ def expect(name, want, got):
     if want == got:
         emit("ok", XFAIL, name)
     else:
+        global FAILED
+        FAILED = FAILED or not XFAIL
         emit("bad", XFAIL, name, f"want: {want}", f"got:  {got}")
     return want == got
 
@@ -283,6 +286,10 @@ class Ns:
                 return int(values[names.index(name)])
         raise KeyError(name)
 
+    def silent(self, address):
+        """whether an echo request is not answered, when all is done that it sets off"""
+        return silent(self.name, address) == 0
+
     def echo(self, address, count, size=56):
         """-> how many echo requests were answered with the same bytes"""
         v6 = ":" in address
@@ -290,7 +297,7 @@ class Ns:
             sock = socket.socket(
                 socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
                 socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
-        sock.settimeout(3 * SLOW)
+        sock.settimeout(60 * SLOW)
         sock.connect((address, 0))
         answered = 0
         with sock, contextlib.suppress(TimeoutError, OSError):
@@ -307,9 +314,10 @@ class Ns:
         return answered
 
 
-def until(want, get, seconds=3):
-    """-> what get() returns in the end"""
-    end = time.monotonic() + (0.05 if XFAIL else seconds * SLOW)
+def until(want, get, seconds=60):
+    """-> what get() returns in the end; the time is only so that a test ends
+    that fails, and short when it has"""
+    end = time.monotonic() + (0.05 if XFAIL else (3 if FAILED else seconds) * SLOW)
     while True:
         got = get()
         if got == want or time.monotonic() > end:
@@ -372,15 +380,17 @@ def comparable(parts):
     return "; ".join(p for p in parts if not p.startswith(wires))
 
 
-def attempt(want, action, patience=1):
-    """Do it, then wait until the outcome is the wanted one, or for too long.
+def attempt(want, action, seconds=60):
+    """Do it, and all that it sets off; what is done in the background is
+    waited for.
     -> wanted, outcome, {wire: [packet that came out]}"""
     want = comparable(want.split("; ") if want else [])
     came = {t: [] for t in Tun.all}
     for t in Tun.all:
         t.drain()
     before = COUNTERS.read()
-    action()
+    with one_processor():
+        action()
 
     def so_far():
         for t in Tun.all:
@@ -389,7 +399,7 @@ def attempt(want, action, patience=1):
             f"{t.name}: " + ", ".join(map(describe, packets))
             for t, packets in came.items() if packets])
 
-    return want, until(want, so_far, patience), came
+    return want, until(want, so_far, seconds), came
 
 
 def inject(wire, *packets):
