@@ -58,6 +58,7 @@ initramfs_make() {
 initramfs_modules() {
 	local root release=$2 to=$3 m path n=10
 	root=$(root_path "$1")
+	# shellcheck disable=SC2016 # for the shell in the root
 	while read -r path; do
 		n=$((n + 1))
 		m=$to/$n-$(basename "$path")
