@@ -15,5 +15,5 @@ MUTATIONS = [
     Mutation("labels are not skipped", "ip_gre.c", r"\tif \(mpls\)\n\t\tgre_skip_labels\(skb, labels\);\n", "",
              {"tunnel": "gre  none encap none", "flow": "label"}),
     Mutation("numbers overlap", "ip_gre.c", r"atomic_fetch_add\(ip_tnl_segments\(skb\), &t->o_seqno\)",
-             "atomic_fetch_add(1, &t->o_seqno)", {"tunnel": "gretap  seq encap fou"}),
+             "atomic_fetch_add(1, &t->o_seqno)", {"tunnel": "gretap  seq encap none"}),
 ]
