@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DOCUMENT = os.path.join(HERE, "../../../doc/troubleshooting.md")
 TRACING = "/sys/kernel/tracing/"
 NOT_HERE = {"ip_tnl_cell_receive", "ip_tnl_cell_poll", "ip_tnl_tx_send"}
-INNER = ip("203.0.113.2", "203.0.113.1", ttl=9)
+INNER = (ip("203.0.113.2", "203.0.113.1", ttl=9)).bytes()
 
 
 def documented():
@@ -82,24 +82,26 @@ def send(n0, device, protocol, data):
     n0.run("python3", "-c", "import socket, sys\n"
            "s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)\n"
            "s.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[1], int(sys.argv[2]), 0, 0, bytes(4)))",
-           device, str(protocol), data.bytes().hex())
+           device, str(protocol), data.hex())
 
 
 def ways(n0, wire):
     """-> (what, function that loses it)"""
-    far = ip("192.0.2.2", "192.0.2.1")
-    yield "GRE of version 2", lambda: wire.send(far / gre(ver=2) / INNER)
-    yield "GRE with a key that no tunnel has", lambda: wire.send(far / gre(key=99) / INNER)
-    yield "a wrong checksum", lambda: wire.send(far / gre(key=1, seq=1, csum=0x1234) / INNER)
-    yield "no checksum where one is wanted", lambda: wire.send(far / gre(key=1, seq=1) / INNER)
-    yield "a payload that is cut short", lambda: wire.send(far / gre() / raw("4500"))
+    def far():
+        return ip("192.0.2.2", "192.0.2.1")
+
+    yield "GRE of version 2", lambda: wire.send(far() / gre(ver=2) / INNER)
+    yield "GRE with a key that no tunnel has", lambda: wire.send(far() / gre(key=99) / INNER)
+    yield "a wrong checksum", lambda: wire.send(far() / gre(key=1, seq=1, csum=0x1234) / INNER)
+    yield "no checksum where one is wanted", lambda: wire.send(far() / gre(key=1, seq=1) / INNER)
+    yield "a payload that is cut short", lambda: wire.send(far() / gre() / raw("4500"))
     yield "congestion marked on what knows no ECN", \
         lambda: wire.send(ip("192.0.2.2", "192.0.2.1", tos=3) / gre() / INNER)
     yield "ipip that no tunnel takes", lambda: wire.send(ip("192.0.2.9", "192.0.2.1") / INNER)
     yield "MPLS for a tunnel of IPv4", \
         lambda: wire.send(ip("192.0.2.2", "192.0.2.1", proto=137) / raw("00001140") / INNER)
     yield "no route", lambda: send(n0, "x0", 0x0800, INNER)
-    yield "IPv6 in ipip", lambda: send(n0, "i0", 0x86dd, ip6())
+    yield "IPv6 in ipip", lambda: send(n0, "i0", 0x86dd, ip6().bytes())
     n0.ip("link add y0 type gre external", "link add z0 type ipip external", "link set y0 up", "link set z0 up")
     yield "gre, external, without metadata", lambda: send(n0, "y0", 0x0800, INNER)
     yield "ipip, external, without metadata", lambda: send(n0, "z0", 0x0800, INNER)
