@@ -89,7 +89,7 @@ def operations(kind):
         yield "ip tunnel change", lambda: run_ip(f"tunnel change t0 mode {KINDS[kind]} {ENDS} ttl 44")
     yield "MTU", lambda: run_ip("link set t0 mtu 1000", "link set t0 mtu 1300")
     yield "down and up", lambda: run_ip("link set t0 down", "link set t0 up")
-    yield "rename", lambda: run_ip("link set t0 down name t1", "link set t1 name t0 up")
+    yield "rename", lambda: run_ip("link set t0 down", "link set t0 name t1", "link set t1 name t0", "link set t0 up")
 
 
 def mtu():
