@@ -103,7 +103,7 @@ bench: deps ## count instructions, the kernel's modules and ours in one boot (KE
 bench-smoke: deps ## a short bench, against pass marks; a part of check
 	@tools/testing/bench/bench --smoke $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
 
-check-segments: deps ## GSO packets through every tunnel and card, byte for byte as without GSO (KERNELS="6.1 6.12 7.2")
+check-segments: deps ## GSO packets through every tunnel and card, byte for byte as without GSO (KERNELS="6.1 6.12 newest")
 	@tools/testing/segments/segments $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
