@@ -37,7 +37,6 @@
 #define NET_LOCAL	0xc0000200	/* 192.0.2.0/24 */
 #define NET_GROUP	0xe9fc0000	/* 233.252.0.0/24 */
 #define KEY_STEADY	1000	/* of a steady tunnel, and those after it */
-#define KEY_UNKEYED	2000	/* twin.count where packets have none, and the next one */
 
 static unsigned long seed;
 module_param(seed, ulong, 0444);
@@ -144,12 +143,7 @@ static void some_config(struct config *c)
 		.ttl	= roll(256),
 	};
 	c->keyed = some_key(&c->key);
-	/* Apart from the other keys: whether they were duplicates is nowhere said. */
-	if (percent(5)) {
-		c->keyed = true;
-		c->unkeyed = true;
-		c->key = cpu_to_be32(KEY_UNKEYED + roll(2));
-	}
+	c->unkeyed = percent(5);
 }
 
 /* One for which there may be no tunnel; the numbers go one beyond the tunnels'. */

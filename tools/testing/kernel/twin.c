@@ -36,6 +36,12 @@ bool ip_tnl_twin_set_wrong(struct twin *w, const char *name)
 	return false;
 }
 
+/* Whether the packets of this tunnel carry its key. */
+static bool has_key(const struct config *c)
+{
+	return c->keyed && !c->unkeyed;
+}
+
 static enum closeness closeness(const struct twin *w, const struct config *c,
 				const struct packet *p)
 {
@@ -55,7 +61,7 @@ static enum closeness closeness(const struct twin *w, const struct config *c,
 /* Key 0 is not the same as no key, but to a tunnel that has no address. */
 static bool key_fits(const struct twin *w, const struct config *c, const struct packet *p)
 {
-	bool keyed = c->keyed && !c->unkeyed;
+	bool keyed = has_key(c);
 	bool wildcard = !c->remote && !c->local && w->wrong != RULE_WILDCARD;
 
 	if ((keyed ? c->key : 0) != p->key)
@@ -142,7 +148,7 @@ bool ip_tnl_twin_is_duplicate(const struct twin *w, const struct config *a,
 {
 	return a->remote == b->remote && a->local == b->local &&
 	       (a->link == b->link || w->wrong == RULE_DUPLICATE) &&
-	       a->keyed == b->keyed && (!a->keyed || a->key == b->key);
+	       has_key(a) == has_key(b) && (!has_key(a) || a->key == b->key);
 }
 
 /* Some tunnel that @c would duplicate, other than @but. */

@@ -270,11 +270,12 @@ def fallback(exports, ns):
     expect("gretap_fb_dev_create: @name is a pattern", f"n0 gretap mtu {MTU} flags 1002 assign_type 1",
            create("n%d", 1))
     ns.ip("link del n0", "link add t1 type dummy")
+    before = set(ns.counters.read())
     for name, text, want in (("t1", "taken", errno.EEXIST), ("", "empty", errno.EINVAL),
                              ("a/b", "no name", errno.EINVAL), ("a%s", "another pattern", errno.EINVAL)):
         expect(f"gretap_fb_dev_create: @name is {text}", str(-want), create(name, 1))
-        expect(f"gretap_fb_dev_create: @name is {text}: nothing is made", ["lo", "t1"], sorted(
-            set(ns.counters.read()) - {"gre0", "gretap0", "erspan0"}))
+        expect(f"gretap_fb_dev_create: @name is {text}: nothing is made", [],
+               sorted(set(ns.counters.read()) - before))
 
 
 def main():
