@@ -242,9 +242,12 @@ static int ip_tnl_pull_offloads(struct sk_buff *skb)
 {
 	int err = iptunnel_pull_offloads(skb);
 
-	if (!err && skb_is_gso(skb) && skb_shinfo(skb)->gso_type & IP_TNL_GSO_TRANSPORT)
+	if (err || !skb_is_gso(skb))
+		return err;
+	skb_gso_pull_fixedid(skb);
+	if (skb_shinfo(skb)->gso_type & IP_TNL_GSO_TRANSPORT)
 		skb_shinfo(skb)->gso_type &= ~IP_TNL_GSO_NUMBERED;
-	return err;
+	return 0;
 }
 
 /*

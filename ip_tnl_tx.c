@@ -252,10 +252,21 @@ static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net, str
 }
 
 /*
+ * Whether the segmenters know that what is below the outer IP header is another one: those
+ * of UDP and GRE begin anew, and give the outer header's identifications to the inner one.
+ */
+static bool ip_tnl_keeps_level(const struct ip_tnl_flow *f)
+{
+	return f->gso_type == SKB_GSO_IPXIP4 && !f->encap_ops;
+}
+
+/*
  * Whether a GSO packet can be segmented below the tunnel: all of its segments then
  * get what the tunnel would put before each of them. IPv4 has no longer packets than
- * those of 65,535 bytes; the segmenter of UDP, which FOU and GUE go by, copies the
- * GRE header as it is, and those of lists and SCTP do not go by size.
+ * those of 65,535 bytes; without DF each segment needs an identification of its own;
+ * the segmenter of UDP, which FOU and GUE go by, copies the GRE header as it is, and what
+ * it does with remote checksums see ip_tnl_fix_features(); the segmenters of lists and SCTP
+ * do not go by size.
  */
 static bool ip_tnl_gso_ok(const struct sk_buff *skb, const struct ip_tnl_flow *f)
 {
@@ -264,8 +275,11 @@ static bool ip_tnl_gso_ok(const struct sk_buff *skb, const struct ip_tnl_flow *f
 	if (skb->len + f->hlen + sizeof(struct iphdr) > IP_MAX_MTU ||
 	    shinfo->gso_type & SKB_GSO_FRAGLIST)
 		return false;
+	if (!f->df && !ip_tnl_keeps_level(f) && skb_gso_fixes_outer_id(skb))
+		return false;
 	if (f->encap_ops)
-		return !(f->options & (GRE_CSUM | GRE_SEQ));
+		return !(f->options & (GRE_CSUM | GRE_SEQ)) &&
+		       !(f->encap->flags & TUNNEL_ENCAP_FLAG_REMCSUM);
 	return !(f->options & GRE_SEQ) ||
 	       (shinfo->gso_segs && !(shinfo->gso_type & SKB_GSO_SCTP));
 }
@@ -426,9 +440,9 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 		f->daddr = ip_tnl_next_hop(skb, dev, f);
 	if (!f->daddr || !ip_tnl_flow_encap(f))
 		goto error;
+	ip_tnl_inherit(f, &in);
 	if (skb_is_gso(skb) && !ip_tnl_gso_ok(skb, f))
 		goto segment;
-	ip_tnl_inherit(f, &in);
 	rt = ip_tnl_route_get(skb, t->net, f);
 	if (!rt) {
 		DEV_STATS_INC(dev, tx_carrier_errors);
@@ -452,11 +466,9 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 
 	if (ip_tnl_make_room(skb, dev, rt, f->hlen))
 		goto dropped;
-	/* Another tunnel's packet is what a GRE header is put before. */
-	if (skb->encapsulation && f->gso_type & (SKB_GSO_GRE | SKB_GSO_GRE_CSUM))
-		skb_reset_inner_headers(skb);
 	if (iptunnel_handle_offloads(skb, f->gso_type))
 		goto dropped;
+	skb_gso_push_fixedid(skb, ip_tnl_keeps_level(f));
 	return rt;
 
 segment:

@@ -92,8 +92,10 @@ EXPORT_SYMBOL_GPL(ip_tnl_setup);
  * @dev: tunnel device
  * @features: wanted
  *
- * No segmenter puts a GRE checksum or sequence number below a UDP header. And what
- * GUE leaves to its far end is the GRE checksum, so that below it must be there.
+ * No segmenter puts a GRE checksum or sequence number below a UDP header. That of UDP
+ * marks segments whose checksum it leaves to the far end as if that had finished it, which
+ * a far end on this host believes. And what is left to it is the GRE checksum, if there is
+ * one: then the payload's must be there.
  *
  * Context: RTNL.
  *
@@ -105,7 +107,7 @@ netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t 
 
 	if (!e || e->p.encap.type == TUNNEL_ENCAP_NONE)
 		return features;
-	if (e->p.o_flags & (GRE_CSUM | GRE_SEQ))
+	if (e->p.o_flags & (GRE_CSUM | GRE_SEQ) || e->p.encap.flags & TUNNEL_ENCAP_FLAG_REMCSUM)
 		features &= ~NETIF_F_GSO_SOFTWARE;
 	if (e->p.o_flags & GRE_CSUM && e->p.encap.flags & TUNNEL_ENCAP_FLAG_REMCSUM)
 		features &= ~NETIF_F_HW_CSUM;

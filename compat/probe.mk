@@ -16,6 +16,7 @@ ccflags-y += $(call has,NETDEV_NETNS_IMMUTABLE,linux/netdevice.h,netns_immutable
 ccflags-y += $(call has,NETDEV_NETNS_LOCAL,linux/netdevice.h,netns_local:1)
 ccflags-y += $(call has,SKB_UNSET_TRANSPORT_HEADER,linux/skbuff.h,skb_unset_transport_header)
 ccflags-y += $(if $(shell sed -n '/^struct header_ops/,/^}/p' $(srctree)/include/linux/netdevice.h | grep -A2 parse | grep -w net_device),-DCOMPAT_HAS_HEADER_PARSE_DEV)
+ccflags-y += $(call has,GSO_TCP_FIXEDID_INNER,linux/skbuff.h,SKB_GSO_TCP_FIXEDID_INNER =)
 ccflags-y += $(call has,ALLOC_NETDEV_DUMMY,linux/netdevice.h,alloc_netdev_dummy)
 ccflags-y += $(call has,NET_HOTDATA_MAX_BACKLOG,net/hotdata.h,max_backlog)
 ccflags-y += $(call has,LINUX_UNALIGNED,linux/unaligned.h,get_unaligned)
