@@ -4,7 +4,7 @@ and have rules of their own; so has a checksum of 0, the same as 0xffff where 0 
 
 import struct
 
-from packets import folded
+from packets import checksum, folded
 
 FOU = {5551: 4, 5552: 47}
 GUE = 5553
@@ -66,12 +66,56 @@ def walk(frame):
         return found
 
 
+REMOTE_SUM = bytes([0, 1, 0x80, 0, 0, 0])        # GUE's flags, and private flags, if nothing else is there
+
+
+def finish_remote_sum(frame):
+    """-> the frame with the checksum that GUE left to the far end done as that does it, and without the option that
+    says so; as it is if the sum of the UDP header is wrong (draft-herbert-remotecsumoffload)"""
+    ip, udp = 14, 34
+    if frame[ip + 9] != 17 or struct.unpack_from("!H", frame, udp + 2)[0] != GUE or \
+            frame[udp + 8] & 31 != 2 or frame[udp + 10:udp + 16] != REMOTE_SUM:
+        return frame
+    pseudo = frame[ip + 12:ip + 20] + struct.pack("!HH", 17, len(frame) - udp)
+    if folded(pseudo + frame[udp:]) != 0xffff:
+        return frame
+    start, offset = struct.unpack_from("!HH", frame, udp + 16)
+    payload = bytearray(frame[udp + 20:])
+    struct.pack_into("!H", payload, offset, checksum(bytes(payload[start:])) or 0xffff)
+    return with_gue(frame, bytes([frame[udp + 8] & ~31, frame[udp + 9], 0, 0]), bytes(payload))
+
+
+def with_gue(frame, gue, payload):
+    """-> the frame with another GUE header and payload, all lengths and sums of the headers before it made right"""
+    data = frame[34:38] + struct.pack("!HH", 8 + len(gue) + len(payload), 0) + gue + payload
+    pseudo = frame[26:34] + struct.pack("!HH", 17, len(data))
+    data = data[:6] + struct.pack("!H", checksum(pseudo + data) or 0xffff) + data[8:]
+    head = frame[14:16] + struct.pack("!H", 20 + len(data)) + frame[18:24] + bytes(2) + frame[26:34]
+    return frame[:14] + head[:10] + struct.pack("!H", checksum(head)) + head[12:] + data
+
+
+def leave_remote_sum(frame):
+    """-> the frame with the payload's checksum left to the far end; as it is where there is none"""
+    headers = walk(frame)
+    what, at = headers[-1]
+    at += {"tcp": 0, "udp": 0}.get(what, len(frame))
+    field = at + {"tcp": 16, "udp": 6}.get(what, 0)
+    if headers[1] != ("udp", 34) or at == 34 or field + 2 > len(frame) or frame[field:field + 2] == b"\0\0":
+        return frame
+    done = ~int.from_bytes(frame[field:field + 2], "big") & 0xffff
+    rest = checksum(frame[at:field] + bytes(2) + frame[field + 2:])
+    left = struct.pack("!H", folded(struct.pack("!HH", done, rest)))
+    gue = bytes([frame[42] | 2, frame[43]]) + REMOTE_SUM + struct.pack("!HH", at - 46, field - 46)
+    return with_gue(frame, gue, frame[46:field] + left + frame[field + 2:])
+
+
 def canonical(frames, levels, innermost):
-    """Take the identifications out of so many IP headers, the outermost first, and out of all but the innermost, or
-    with that.
+    """Finish remote checksums, and take the identifications out of so many IP headers, the outermost first, and out of
+    all but the innermost, or with that.
     -> frames, [[(identification, DF)] for each of these headers], [complaint]"""
     if not frames:
         return [], [], []
+    frames = [finish_remote_sum(frame) for frame in frames]
     where = [at for what, at in walk(frames[0]) if what in (4, 6)]
     places = [at for at in (where if innermost else where[:max(levels, len(where) - 1)]) if frames[0][at] >> 4 == 4]
     result, identifications, complaints = [], [[] for _ in places], []

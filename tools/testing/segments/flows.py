@@ -283,7 +283,7 @@ class LocalUdp(Flow):
             except OSError as error:
                 if again or error.errno != errno.EIO or not world.reference:
                     return [error.errno]
-                world.features.checksum("tun")
+                world.features.checksum(world.top(self.top) if self.top else "tun")
         return []
 
 

@@ -48,6 +48,7 @@ class Tunnel:
         self.words = " ".join([words, "" if self.inherits else "ttl 64", GRE_OPTIONS[options],
                                ENCAPS[encap].format(fou=5551 if kind == "ipip" else 5552),
                                "" if df else "nopmtudisc" if kind == "ipip" else "nopmtudisc ignore-df"])
+        self.remcsum = encap == "gue remcsum" and "csum" not in GRE_OPTIONS[options]
         self.only4 = kind == "ipip"
         self.mpls = kind in ("gre", "gretap") or "mode any" in words
         self.name = " ".join([kind, words, options, "encap", encap] + ([] if df else ["nopmtudisc"]))
@@ -199,6 +200,7 @@ class World:
         for feature in JOINING:
             if feature:
                 self.features.set("tun", feature.__eq__, feature == joining)
+        self.features.set("in", "rx-udp-gro-forwarding".__eq__, False)      # before 6.13, FOU behind it gets nothing
         self.netlink.route(IN4)
         self.netlink.route(IN6)
 
@@ -213,6 +215,7 @@ class World:
             self.bridged = device
 
     def received(self):
+        self.features.set("in", "rx-udp-gro-forwarding".__eq__, True)
         self.netlink.route(OUT4)
         self.netlink.route(OUT6)
         if self.bridged:
