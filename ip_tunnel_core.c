@@ -92,10 +92,9 @@ EXPORT_SYMBOL_GPL(ip_tnl_setup);
  * @dev: tunnel device
  * @features: wanted
  *
- * No segmenter puts a GRE checksum or sequence number below a UDP header. That of UDP
+ * No segmenter puts a GRE checksum or sequence number below a UDP header; and that of UDP
  * marks segments whose checksum it leaves to the far end as if that had finished it, which
- * a far end on this host believes. And what is left to it is the GRE checksum, if there is
- * one: then the payload's must be there.
+ * a far end on this host believes.
  *
  * Context: RTNL.
  *
@@ -109,8 +108,6 @@ netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t 
 		return features;
 	if (e->p.o_flags & (GRE_CSUM | GRE_SEQ) || e->p.encap.flags & TUNNEL_ENCAP_FLAG_REMCSUM)
 		features &= ~NETIF_F_GSO_SOFTWARE;
-	if (e->p.o_flags & GRE_CSUM && e->p.encap.flags & TUNNEL_ENCAP_FLAG_REMCSUM)
-		features &= ~NETIF_F_HW_CSUM;
 	return features;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_fix_features);
