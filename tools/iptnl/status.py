@@ -19,17 +19,19 @@ def gather(blind):
         found.append({"name": name, "state": modules.owner(name), "version": modules.version(name),
                       "modprobe": modules.found_by_modprobe(name), "holders": modules.holders(name),
                       "references": modules.references(name), "stale": modules.is_stale(name)})
-    if blind:
-        return {"kernel": modules.release(), "modules": found, "tunnels": None}
+    return {"kernel": modules.release(), "modules": found, "tunnels": None if blind else all_tunnels(),
+            "why in-tree": reasons.why()}
+
+
+def all_tunnels():
     tunnels = []
-    spaces = swap.open_spaces()
-    for space in spaces:
+    for space in swap.open_spaces():
         space.look(ln.KINDS)
         for index, link in sorted(space.links.items()):
             tunnels.append({"namespace": space.title, "name": link.name, "index": index, "kind": link.kind,
                             "module": ln.KINDS[link.kind], "fallback": link.fallback, "up": link.is_up})
         space.close()
-    return {"kernel": modules.release(), "modules": found, "tunnels": tunnels, "why in-tree": reasons.why()}
+    return tunnels
 
 
 def held(module):

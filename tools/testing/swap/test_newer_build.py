@@ -28,7 +28,7 @@ def versions():
 
 
 def addresses(n0):
-    return sorted(line for line in output(n0, "ip", "-br", "addr").splitlines() if "203.0.113." in line)
+    return sorted(line.split() for line in output(n0, "ip", "-br", "addr").splitlines() if "203.0.113." in line)
 
 
 def main():
