@@ -166,7 +166,7 @@ n0 ip link del f0
 
 # ---- files
 mv "$OURS_DIR/ip_gre.ko" "$OURS_DIR/ip_gre.away"
-refuses "a module that is not installed" "module ip_gre of iptnl is not installed for kernel $(quote "$(uname -r)")\$"
+refuses "a module that is not installed" "module ip_gre of iptnl is not installed for kernel $(quote "$(uname -r)"); 'dkms status iptnl' names"
 sed "s/vermagic=$(uname -r)/vermagic=9.9.9$(uname -r | cut -c6-)/" "$OURS_DIR/ip_gre.away" >"$OURS_DIR/ip_gre.ko"
 refuses "a module of another kernel" "$(quote "$OURS_DIR")/ip_gre.ko: made for kernel 9.9.9"
 echo nonsense >"$OURS_DIR/ip_gre.ko"
