@@ -46,6 +46,8 @@ def walk(frame):
                 port = struct.unpack_from("!H", frame, at + 2)[0]
                 if port in FOU:
                     following, at = FOU[port], at + 8
+                    if following == 4 and frame[at] >> 4 != 4:
+                        following = 137
                 elif port == GUE:
                     following, at = frame[at + 9], at + 12 + 4 * (frame[at + 8] & 31)
             if following == 47:

@@ -92,7 +92,7 @@ class Flow:
 
     def ttls(self):
         """-> whether the kernel's modules may inherit the TTL of another header, or one that was not counted down"""
-        return bool(getattr(self, "inside", None)) or getattr(self, "device", "") == "inlist"
+        return bool(getattr(self, "inside", None)) or bool(self.top) or getattr(self, "device", "") == "inlist"
 
     def looped(self, tunnel):
         """-> whether it can come back out of the tunnel in the same namespace: not by the tunnel's own bridge"""
