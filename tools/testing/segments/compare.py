@@ -8,6 +8,7 @@ from packets import checksum, folded
 
 FOU = {5551: 4, 5552: 47}
 GUE = 5553
+SUM_AT = {"tcp": 16, "udp": 6}
 
 
 def past_ethernet(frame, at):
@@ -18,6 +19,17 @@ def past_ethernet(frame, at):
         proto = struct.unpack_from("!H", frame, at + 2)[0]
         at += 4
     return proto, at
+
+
+def past_udp(frame, at):
+    """-> the protocol behind the UDP header here, and where it begins; 17 and this place if it is no tunnel's"""
+    port = struct.unpack_from("!H", frame, at + 2)[0]
+    if port == GUE:
+        return frame[at + 9], at + 12 + 4 * (frame[at + 8] & 31)
+    if port not in FOU:
+        return 17, at
+    at += 8
+    return 137 if FOU[port] == 4 and frame[at] >> 4 != 4 else FOU[port], at
 
 
 def walk(frame):
@@ -43,13 +55,7 @@ def walk(frame):
                 return found
             if following == 17:
                 found.append(("udp", at))
-                port = struct.unpack_from("!H", frame, at + 2)[0]
-                if port in FOU:
-                    following, at = FOU[port], at + 8
-                    if following == 4 and frame[at] >> 4 != 4:
-                        following = 137
-                elif port == GUE:
-                    following, at = frame[at + 9], at + 12 + 4 * (frame[at + 8] & 31)
+                following, at = past_udp(frame, at)
             if following == 47:
                 found.append(("gre", at))
                 flags, proto = struct.unpack_from("!HH", frame, at)
@@ -100,9 +106,10 @@ def leave_remote_sum(frame):
     """-> the frame with the payload's checksum left to the far end; as it is where there is none"""
     headers = walk(frame)
     what, at = headers[-1]
-    at += {"tcp": 0, "udp": 0}.get(what, len(frame))
-    field = at + {"tcp": 16, "udp": 6}.get(what, 0)
-    if headers[1] != ("udp", 34) or at == 34 or field + 2 > len(frame) or frame[field:field + 2] == b"\0\0":
+    if headers[1] != ("udp", 34) or what not in SUM_AT or at == 34:
+        return frame
+    field = at + SUM_AT[what]
+    if field + 2 > len(frame) or frame[field:field + 2] == b"\0\0":
         return frame
     done = ~int.from_bytes(frame[field:field + 2], "big") & 0xffff
     rest = checksum(frame[at:field] + bytes(2) + frame[field + 2:])

@@ -25,9 +25,7 @@ def inner(frame):
     at, following = headers[0][1], frame[headers[0][1] + 9]
     at += 20
     if following == 17:
-        port = struct.unpack_from("!H", frame, at + 2)[0]
-        following, at = (frame[at + 9], at + 12 + 4 * (frame[at + 8] & 31)) if port == compare.GUE else (
-            compare.FOU[port], at + 8)
+        following, at = compare.past_udp(frame, at)
     proto = {4: 0x800, 137: 0x8847}.get(following)
     if following == 47:
         flags, proto = struct.unpack_from("!HH", frame, at)
