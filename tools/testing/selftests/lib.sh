@@ -22,7 +22,7 @@
 
 set -Eeuo pipefail
 export LC_ALL=C
-export PYTHONDONTWRITEBYTECODE=1
+[ -n "${PYTHONPYCACHEPREFIX:-}" ] || export PYTHONDONTWRITEBYTECODE=1
 
 SELF=$(basename "$0" .sh)
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -305,7 +305,7 @@ agent()
 
 mkfifo "$TMP/requests" "$TMP/replies"
 exec 7<>"$TMP/requests" 8<>"$TMP/replies"
-python3 "$HERE/agent.py" "$TMP/requests" "$TMP/replies" \
+python3 -S "$HERE/agent.py" "$TMP/requests" "$TMP/replies" \
 	</dev/null >"$TMP/agent" 2>&1 7>&- 8>&- &
 defer kill -KILL $!
 disown $!
@@ -720,8 +720,7 @@ wire()
 		esac
 		KTAP_XFAIL=""
 	done < <(in_ns "$1" env PYTHONPATH="$HERE" SERIES="$SERIES" \
-		IPTNL_IN_TREE="$IPTNL_IN_TREE" PYTHONDONTWRITEBYTECODE=1 \
-		python3 - "${@:2}" 2>&1 && printf 'end\x1f\x1f\n')
+		IPTNL_IN_TREE="$IPTNL_IN_TREE" python3 -S - "${@:2}" 2>&1 && printf 'end\x1f\x1f\n')
 	[ $ended = 1 ] || {
 		diag "the program in $1 did not run to its end"
 		return 1
