@@ -78,7 +78,7 @@ EXPORT_SYMBOL_GPL(gre_del_protocol);
  *
  * Context: any.
  *
- * Return: length of the header in octets, or -EINVAL for one
+ * Return: length of the header in bytes, or -EINVAL for one
  * that is cut short or that RFC 2784 2.3 refuses, or a wrong checksum.
  */
 int gre_parse_header(struct sk_buff *skb, struct tnl_ptk_info *tpi, bool *csum_err,
@@ -142,7 +142,7 @@ static int gre_err(struct sk_buff *skb, u32 info)
 	const struct gre_protocol *proto = NULL;
 	u8 version;
 
-	/* icmp_rcv() made sure of 8 octets behind the quoted header. */
+	/* icmp_rcv() made sure of 8 bytes behind the quoted header. */
 	version = gre_version((const struct gre_base_hdr *)(skb->data + quoted->ihl * 4));
 	if (version < GREPROTO_MAX)
 		proto = rcu_dereference(gre_protocols[version]);

@@ -12,7 +12,7 @@
 #include "gre_header.h"
 #include "ip_gre.h"
 
-const struct nla_policy ip_tnl_gre_policy[IFLA_GRE_MAX + 1] = {
+static const struct nla_policy gre_policy[IFLA_GRE_MAX + 1] = {
 	[IFLA_GRE_LINK]			= { .type = NLA_U32 },
 	[IFLA_GRE_IFLAGS]		= { .type = NLA_U16 },
 	[IFLA_GRE_OFLAGS]		= { .type = NLA_U16 },
@@ -36,7 +36,7 @@ const struct nla_policy ip_tnl_gre_policy[IFLA_GRE_MAX + 1] = {
 	[IFLA_GRE_ERSPAN_HWID]		= { .type = NLA_U16 },
 };
 
-bool ip_tnl_gre_protocol_ok(u8 protocol)
+static bool gre_protocol_ok(u8 protocol)
 {
 	return protocol == IPPROTO_GRE;
 }
@@ -51,7 +51,7 @@ static int gre_parse_flags(struct nlattr *attr, __be16 *flags, struct netlink_ex
 	if (!attr)
 		return 0;
 	*flags = nla_get_be16(attr);
-	if (*flags & GRE_NEVER) {
+	if (*flags & GRE_UNSUPPORTED_FLAGS) {
 		NL_SET_ERR_MSG_ATTR(extack, attr, "GRE version 0 without routing is all there is");
 		return -EINVAL;
 	}
@@ -94,28 +94,6 @@ void ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 	ip_tnl_put(skb, IFLA_GRE_IKEY, p->i_key);
 	ip_tnl_put(skb, IFLA_GRE_OKEY, p->o_key);
 	ip_tnl_put(skb, IFLA_GRE_IGNORE_DF, p->ignore_df);
-}
-
-/* rtnl_link_ops.validate of the kinds with an Ethernet address */
-int ip_tnl_gre_ether_validate(struct nlattr *tb[], struct nlattr *data[],
-			      struct netlink_ext_ack *extack)
-{
-	struct nlattr *address = tb[IFLA_ADDRESS];
-
-	if (address && nla_len(address) != ETH_ALEN) {
-		NL_SET_ERR_MSG_ATTR(extack, address, "An Ethernet address has 6 octets");
-		return -EINVAL;
-	}
-	if (address && !is_valid_ether_addr(nla_data(address))) {
-		NL_SET_ERR_MSG_ATTR(extack, address, "Not the address of one Ethernet station");
-		return -EADDRNOTAVAIL;
-	}
-	if (data && data[IFLA_GRE_REMOTE] && !nla_get_in_addr(data[IFLA_GRE_REMOTE])) {
-		NL_SET_ERR_MSG_ATTR(extack, data[IFLA_GRE_REMOTE],
-				    "To take any remote address, leave it out");
-		return -EINVAL;
-	}
-	return 0;
 }
 
 /* Joins the group on the device that leads to it. Context: RTNL. */
@@ -177,4 +155,38 @@ void ip_tnl_gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
 		return;
 	gre_leave(t, old);
 	gre_join(t, p);
+}
+
+/**
+ * ip_tnl_gre_kind_register() - register a kind, with what is the same for all of them
+ * @kind: filled by the caller but for that
+ *
+ * Context: process.
+ *
+ * Return: 0 or a negative errno.
+ */
+int ip_tnl_gre_kind_register(struct ip_tnl_kind *kind)
+{
+	kind->link_ops.maxtype = IFLA_GRE_MAX;
+	kind->link_ops.policy = gre_policy;
+	kind->defaults.protocol = IPPROTO_GRE;
+	kind->fallback_protocol = IPPROTO_GRE;
+	kind->protocol_ok = gre_protocol_ok;
+	kind->options = GRE_OPTIONS;
+	kind->change_collect_md = true;
+	kind->attrs = (struct ip_tnl_attrs) {
+		.link		= IFLA_GRE_LINK,
+		.local		= IFLA_GRE_LOCAL,
+		.remote		= IFLA_GRE_REMOTE,
+		.ttl		= IFLA_GRE_TTL,
+		.tos		= IFLA_GRE_TOS,
+		.pmtudisc	= IFLA_GRE_PMTUDISC,
+		.fwmark		= IFLA_GRE_FWMARK,
+		.encap_type	= IFLA_GRE_ENCAP_TYPE,
+		.encap_flags	= IFLA_GRE_ENCAP_FLAGS,
+		.encap_sport	= IFLA_GRE_ENCAP_SPORT,
+		.encap_dport	= IFLA_GRE_ENCAP_DPORT,
+		.collect_md	= IFLA_GRE_COLLECT_METADATA,
+	};
+	return ip_tnl_kind_register(kind);
 }

@@ -20,7 +20,7 @@
 #include "gre_header.h"
 #include "ip_gre.h"
 
-#define ERSPAN_PLATFORM_LEN	8	/* octets of the platform specific header */
+#define ERSPAN_PLATFORM_LEN	8	/* bytes of the platform specific header */
 
 /* The ERSPAN header as it is on the wire; types II and III by their length. */
 struct erspan_header {
@@ -33,7 +33,7 @@ struct erspan_header {
 
 /* Receive */
 
-/* Octets of the ERSPAN header, which is linear on success, or -EINVAL. */
+/* Bytes of the ERSPAN header, which is linear on success, or -EINVAL. */
 static int erspan_header_len(struct sk_buff *skb, const struct gre_header *h)
 {
 	const struct erspan_header *eh;
@@ -125,7 +125,7 @@ static int erspan_cut(struct sk_buff *skb, unsigned int longest)
 	return pskb_trim(skb, longest);
 }
 
-/* Whether the frame is shorter than the packet in it says. */
+/* Return true if the frame is shorter than the packet in it says. */
 static bool erspan_is_cut(const struct sk_buff *skb, __be16 payload)
 {
 	unsigned int len = skb->len - skb_network_offset(skb);
@@ -150,7 +150,7 @@ static void erspan_build(struct erspan_header *eh, const struct sk_buff *skb,
 
 	memset(eh, 0, sizeof(*eh));
 	eh->base.ver = opt->version;
-	eh->base.cos = erspan_cos(skb, f->payload);
+	eh->base.cos = erspan_cos(skb, f->inner_proto);
 	eh->base.t = cut;
 	set_session_id(&eh->base, be32_to_cpu(f->key));
 	if (tagged)
@@ -203,20 +203,21 @@ static netdev_tx_t erspan_xmit(struct sk_buff *skb, struct net_device *dev)
 
 	if (!e || !ip_tnl_flow_init(&f, e, skb))
 		return ip_tnl_gre_xmit_drop(skb, dev);
-	if (!f.external)
+	if (!f.collect_md)
 		erspan_configured(&e->p, &opt);
 	else if (!erspan_external(f.info, &opt))
 		return ip_tnl_gre_xmit_drop(skb, dev);
 	if (cut && erspan_cut(skb, longest))
 		return ip_tnl_gre_xmit_drop(skb, dev);
-	if (!ip_tnl_gre_ether_payload(skb, &f.payload))
+	if (!ip_tnl_gre_ether_payload(skb, &f.inner_proto))
 		return ip_tnl_gre_xmit_drop(skb, dev);
 
 	f.options = opt.version ? GRE_SEQ : 0;
 	if (opt.version)
-		erspan_build(&eh, skb, &f, &opt, cut || erspan_is_cut(skb, f.payload));
-	ip_tnl_gre_send(skb, dev, &f, htons(opt.version == ERSPAN_VERSION2 ? ETH_P_ERSPAN2 : ETH_P_ERSPAN),
-		 &eh, erspan_hdr_len(opt.version));
+		erspan_build(&eh, skb, &f, &opt, cut || erspan_is_cut(skb, f.inner_proto));
+	ip_tnl_gre_send(skb, dev, &f,
+			htons(opt.version == ERSPAN_VERSION2 ? ETH_P_ERSPAN2 : ETH_P_ERSPAN),
+			&eh, erspan_hdr_len(opt.version));
 	return NETDEV_TX_OK;
 }
 
@@ -242,7 +243,7 @@ static int erspan_validate_flags(struct nlattr *data[], struct netlink_ext_ack *
 	return -EINVAL;
 }
 
-/* Whether an attribute that may be missing is a session id. */
+/* Return true if an attribute that may be missing is a session id. */
 static bool erspan_is_session(const struct nlattr *attr)
 {
 	return !attr || be32_to_cpu(nla_get_be32(attr)) <= ID_MASK;
@@ -292,6 +293,14 @@ static int erspan_parse_header(struct nlattr *data[], struct ip_tnl_params *p,
 	return -EINVAL;
 }
 
+static void erspan_inherit(struct ip_tnl_params *p, const struct ip_tnl_params *old)
+{
+	p->erspan_ver = old->erspan_ver;
+	p->erspan_dir = old->erspan_dir;
+	p->erspan_hwid = old->erspan_hwid;
+	p->erspan_index = old->erspan_index;
+}
+
 static int erspan_parse(struct nlattr *data[], struct ip_tnl_params *p,
 			struct netlink_ext_ack *extack)
 {
@@ -303,7 +312,7 @@ static void erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 	struct ip_tnl_params shown = *p;
 
 	/* The session id is the key; on the wire it is no GRE option. */
-	if (p->erspan_ver && !p->external)
+	if (p->erspan_ver && !p->collect_md)
 		shown.o_flags |= GRE_KEY;
 	ip_tnl_gre_fill(skb, &shown);
 	ip_tnl_put(skb, IFLA_GRE_ERSPAN_VER, p->erspan_ver);
@@ -316,10 +325,18 @@ static void erspan_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 }
 
 static const struct net_device_ops erspan_netdev_ops = {
-	GRE_NETDEV_OPS,
+	.ndo_init		= ip_tnl_init,
+	.ndo_uninit		= ip_tnl_uninit,
+	.ndo_open		= ip_tnl_gre_open,
+	.ndo_stop		= ip_tnl_gre_stop,
 	.ndo_start_xmit		= erspan_xmit,
 	.ndo_set_mac_address	= eth_mac_addr,
 	.ndo_validate_addr	= eth_validate_addr,
+	.ndo_fix_features	= ip_tnl_fix_features,
+	.ndo_change_mtu		= ip_tnl_change_mtu,
+	.ndo_get_stats64	= dev_get_tstats64,
+	.ndo_get_iflink		= ip_tnl_get_iflink,
+	.ndo_fill_metadata_dst	= ip_tnl_fill_metadata_dst,
 };
 
 static void erspan_setup(struct net_device *dev)
@@ -336,16 +353,17 @@ DEFINE_IP_TNL_PERNET(ip_tnl_erspan_kind);
 struct ip_tnl_kind ip_tnl_erspan_kind = {
 	.link_ops = {
 		.kind		= "erspan",
-		GRE_LINK_OPS,
 		.setup		= erspan_setup,
 		.validate	= erspan_validate,
 	},
-	GRE_KIND(ip_tnl_erspan_kind),
+	IP_TNL_PERNET(ip_tnl_erspan_kind),
 	.fallback_name	= "erspan0",
+	.defaults	= { .erspan_ver = ERSPAN_VERSION },
 	.fill_size	= GRE_FILL_SIZE + NLA_HDRLEN + NLA_ALIGN(1) + NLA_HDRLEN + NLA_ALIGN(4) +
 			  NLA_HDRLEN + NLA_ALIGN(2),
 	.hlen		= erspan_hlen,
 	.changed	= ip_tnl_gre_changed,
+	.inherit	= erspan_inherit,
 	.parse		= erspan_parse,
 	.fill		= erspan_fill,
 };

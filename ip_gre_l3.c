@@ -3,7 +3,7 @@
  * gre: any ethertype in GRE.
  *
  * A device with one remote address is point-to-point. One without, or with a
- * multicast group, is a network of many tunnel ends (NBMA, or broadcast): the
+ * multicast group, is a network of many endpoints (NBMA, or broadcast): the
  * ends are its neighbours, and IPv4 addresses are its link-layer addresses.
  * Its link-layer header is the outer IP and GRE header; what a sender leaves
  * open there is filled in on transmit.
@@ -51,7 +51,7 @@ static void gre_header_fill(struct iphdr *iph, const struct ip_tnl_params *p, __
 /*
  * Where a packet goes: to the neighbour's address, or else to the group. A
  * neighbour that nobody gave an address has that of the device itself; where the
- * route names a tunnel end, that is meant. Return: 0 if there is none.
+ * route names a endpoint, that is meant. Return: 0 if there is none.
  */
 static __be32 gre_neighbour_addr(const struct sk_buff *skb, const struct net_device *dev,
 				 const struct ip_tnl_params *p, const void *daddr)
@@ -117,7 +117,10 @@ static const struct header_ops gre_header_ops = {
 	.parse		= HEADER_PARSE(gre_header_parse_addr),
 };
 
-/* Whether a packet socket may have written @hlen bytes of header: of so short a packet it does not say. */
+/*
+ * Return true if a packet socket may have written @hlen bytes of header: for a packet this
+ * short it leaves the network header at the start.
+ */
 static bool gre_from_packet_socket(const struct sk_buff *skb, unsigned int hlen)
 {
 	return skb->sk && skb->sk->sk_family == AF_PACKET &&
@@ -125,8 +128,8 @@ static bool gre_from_packet_socket(const struct sk_buff *skb, unsigned int hlen)
 }
 
 /*
- * Whether what is before the payload is a link-layer header of this kind of device:
- * gre_header_create() wrote it, for us or for a device on top, or a packet socket.
+ * Return true if the header before the payload is one that gre_header_create() wrote, for
+ * this device or for one stacked on it, or a packet socket.
  */
 static bool gre_header_is_ours(const struct iphdr *iph, int hlen)
 {
@@ -156,7 +159,7 @@ static bool gre_pop_header(struct sk_buff *skb, struct ip_tnl_flow *f)
 	if (!gre_header_is_ours(iph, hlen))
 		return false;
 	f->ll_hlen = hlen;
-	f->routes = NULL;
+	f->dst_caches = NULL;
 	f->daddr = iph->daddr;
 	if (iph->version == 4) {
 		f->saddr = iph->saddr;
@@ -189,7 +192,7 @@ static netdev_tx_t gre_xmit(struct sk_buff *skb, struct net_device *dev)
 static int gre_prepare(struct net_device *dev, const struct ip_tnl_params *p,
 		       struct netlink_ext_ack *extack)
 {
-	if (p->external) {
+	if (p->collect_md) {
 		dev->type = ARPHRD_NONE;
 		return 0;
 	}
@@ -219,9 +222,17 @@ static void gre_l3_changed(struct net_device *dev, const struct ip_tnl_params *o
 }
 
 static const struct net_device_ops gre_netdev_ops = {
-	GRE_NETDEV_OPS,
+	.ndo_init		= ip_tnl_init,
+	.ndo_uninit		= ip_tnl_uninit,
+	.ndo_open		= ip_tnl_gre_open,
+	.ndo_stop		= ip_tnl_gre_stop,
 	.ndo_start_xmit		= gre_xmit,
 	.ndo_siocdevprivate	= ip_tnl_siocdevprivate,
+	.ndo_fix_features	= ip_tnl_fix_features,
+	.ndo_change_mtu		= ip_tnl_change_mtu,
+	.ndo_get_stats64	= dev_get_tstats64,
+	.ndo_get_iflink		= ip_tnl_get_iflink,
+	.ndo_fill_metadata_dst	= ip_tnl_fill_metadata_dst,
 };
 
 static void gre_setup(struct net_device *dev)
@@ -238,10 +249,9 @@ DEFINE_IP_TNL_PERNET(ip_tnl_gre_kind);
 struct ip_tnl_kind ip_tnl_gre_kind = {
 	.link_ops = {
 		.kind		= "gre",
-		GRE_LINK_OPS,
 		.setup		= gre_setup,
 	},
-	GRE_KIND(ip_tnl_gre_kind),
+	IP_TNL_PERNET(ip_tnl_gre_kind),
 	.fallback_name	= "gre0",
 	.fill_size	= GRE_FILL_SIZE,
 	.hlen		= ip_tnl_gre_hlen,

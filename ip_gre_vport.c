@@ -25,7 +25,7 @@ struct net_device *gretap_fb_dev_create(struct net *net, const char *name, u8 na
 {
 	const struct ip_tnl_params p = {
 		.protocol	= IPPROTO_GRE,
-		.external	= true,
+		.collect_md	= true,
 	};
 	struct nlattr *tb[IFLA_MAX + 1] = { };
 	struct net_device *dev;

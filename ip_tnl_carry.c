@@ -25,7 +25,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
 #define IP_TNL_CARRY_FILE	"driver/iptnl"
 #define IP_TNL_CARRY_LINE	80
@@ -52,7 +52,7 @@ struct ip_tnl_kept {
 static LIST_HEAD(ip_tnl_kept);
 static bool ip_tnl_recording;
 
-static void ip_tnl_keep(const struct ip_tnl_kept *what)
+static void ip_tnl_carry_keep(const struct ip_tnl_kept *what)
 {
 	struct ip_tnl_kept *kept = kmemdup(what, sizeof(*what), GFP_KERNEL);
 
@@ -60,7 +60,7 @@ static void ip_tnl_keep(const struct ip_tnl_kept *what)
 		list_add_tail(&kept->list, &ip_tnl_kept);
 }
 
-static void ip_tnl_forget(void)
+static void ip_tnl_carry_forget(void)
 {
 	struct ip_tnl_kept *kept, *next;
 
@@ -70,7 +70,7 @@ static void ip_tnl_forget(void)
 	ip_tnl_recording = false;
 }
 
-/* Whether a device is a GRE tunnel, by whichever of the two drivers. */
+/* Return true if a device is a GRE tunnel, by whichever of the two drivers. */
 static bool ip_tnl_has_seqno(const struct net_device *dev)
 {
 	const struct rtnl_link_ops *ops = dev->rtnl_link_ops;
@@ -93,7 +93,7 @@ static int ip_tnl_carry_event(struct notifier_block *nb, unsigned long event, vo
 	kept.in = t->i_seqno;
 	kept.out = atomic_read(&t->o_seqno);
 	if (kept.in || kept.out)
-		ip_tnl_keep(&kept);
+		ip_tnl_carry_keep(&kept);
 	return NOTIFY_DONE;
 }
 
@@ -147,14 +147,14 @@ static int ip_tnl_carry_line(struct net *net, const char *line)
 	struct ip_tnl_kept kept = { .net = net->net_cookie };
 
 	if (!strcmp(line, "record") || !strcmp(line, "forget")) {
-		ip_tnl_forget();
+		ip_tnl_carry_forget();
 		ip_tnl_recording = *line == 'r';
 		return 0;
 	}
 	if (sscanf(line, "seq %d %u %u", &kept.index, &kept.in, &kept.out) == 3)
 		return ip_tnl_carry_seq(net, kept.index, kept.in, kept.out);
 	if (sscanf(line, "index %15s %d", kept.name, &kept.index) == 2 && kept.index > 0) {
-		ip_tnl_keep(&kept);
+		ip_tnl_carry_keep(&kept);
 		return 0;
 	}
 	return -EINVAL;
@@ -235,7 +235,7 @@ void ip_tnl_carry_exit(void)
 	remove_proc_entry(IP_TNL_CARRY_FILE, NULL);
 	/* Its replay of the devices' end must find nothing to keep. */
 	rtnl_lock();
-	ip_tnl_forget();
+	ip_tnl_carry_forget();
 	rtnl_unlock();
 	unregister_netdevice_notifier(&ip_tnl_carry_notifier);
 }

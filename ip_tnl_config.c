@@ -11,73 +11,9 @@
 #include <net/ip.h>
 #include <net/route.h>
 
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
-/*
- * Octets of the UDP encapsulation, to reckon the MTU with. While its module (fou)
- * is out, those that it had when @dev was last configured, if it is still the same.
- */
-static int ip_tnl_encap_hlen(const struct net_device *dev, const struct ip_tnl_params *p)
-{
-	const struct ip_tunnel *t = netdev_priv(dev);
-	struct ip_tunnel_encap encap = p->encap;
-	int hlen = ip_encap_hlen(&encap);
-
-	if (hlen >= 0)
-		return hlen;
-	return memcmp(&encap, &t->encap, sizeof(encap)) ? 0 : t->encap_hlen;
-}
-
-/* Octets that a tunnel puts between the outer IP header and the payload. */
-static int ip_tnl_hlen(const struct net_device *dev, const struct ip_tnl_params *p)
-{
-	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
-
-	return (kind->hlen ? kind->hlen(p) : 0) + ip_tnl_encap_hlen(dev, p);
-}
-
-static int ip_tnl_overhead(const struct net_device *dev, const struct ip_tnl_params *p)
-{
-	return sizeof(struct iphdr) + ip_tnl_hlen(dev, p);
-}
-
-/* What an MTU leaves out: an Ethernet header is part of the payload, not of the MTU. */
-static int ip_tnl_mtu_overhead(const struct net_device *dev, const struct ip_tnl_params *p)
-{
-	return ip_tnl_overhead(dev, p) + (dev->type == ARPHRD_ETHER ? ETH_HLEN : 0);
-}
-
-/* The largest payload that an IPv4 packet can carry. */
-int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p)
-{
-	return IP_MAX_MTU - ip_tnl_mtu_overhead(dev, p);
-}
-
-/**
- * ip_tnl_route() - the way of a tunnel's outer packets
- * @net: underlay's namespace
- * @p: configuration with a remote address
- * @saddr: set to the source address that goes with it, unless NULL
- *
- * Context: any.
- *
- * Return: a reference to the route, or an ERR_PTR.
- */
-struct rtable *ip_tnl_route(struct net *net, const struct ip_tnl_params *p, __be32 *saddr)
-{
-	struct flowi4 fl4;
-	struct rtable *rt;
-
-	ip_tunnel_init_flow(&fl4, p->protocol, p->remote, p->local, p->o_key,
-			    p->tos & INET_DSCP_MASK, net, p->link, p->fwmark, 0, 0);
-	rt = ip_route_output_key(net, &fl4);
-	if (!IS_ERR(rt) && saddr)
-		*saddr = fl4.saddr;
-	return rt;
-}
-EXPORT_SYMBOL_GPL(ip_tnl_route);
-
-/* The device that outer packets leave by, as far as it is known by now, or NULL. */
+/* The underlay device, if there is a route or a link, or NULL. */
 static struct net_device *ip_tnl_lower_dev(struct net *net, const struct ip_tnl_params *p)
 {
 	struct net_device *lower = NULL;
@@ -95,10 +31,7 @@ static struct net_device *ip_tnl_lower_dev(struct net *net, const struct ip_tnl_
 	return lower;
 }
 
-/*
- * Sets the headroom that packets for @dev should have below the payload.
- * Return: the MTU that goes with the device below.
- */
+/* Sets the needed headroom from the underlay device. Return: the MTU that goes with it. */
 static int ip_tnl_bind(struct net_device *dev, const struct ip_tnl_params *p)
 {
 	struct ip_tunnel *t = netdev_priv(dev);
@@ -111,15 +44,16 @@ static int ip_tnl_bind(struct net_device *dev, const struct ip_tnl_params *p)
 		mtu = min_t(int, READ_ONCE(lower->mtu), IP_MAX_MTU);
 	}
 	WRITE_ONCE(dev->needed_headroom,
-		   ip_tunnel_limit_headroom(room + ip_tnl_overhead(dev, p)));
+		   ip_tunnel_limit_headroom(room + sizeof(struct iphdr) +
+					    ip_tnl_hlen(dev, p)));
 	return max(mtu - ip_tnl_mtu_overhead(dev, p), IPV4_MIN_MTU);
 }
 
 /*
- * Shows @p to those who look at the net_device or its struct ip_tunnel: the
- * core, dumps, and other drivers. Transmit and receive do not read these.
+ * Copies @p to where others read it, in the net_device and its struct ip_tunnel: the core,
+ * dumps, other drivers. Transmit and receive do not read it there.
  */
-static void ip_tnl_mirror(struct net_device *dev, const struct ip_tnl_params *p)
+static void ip_tnl_sync_parms(struct net_device *dev, const struct ip_tnl_params *p)
 {
 	struct ip_tunnel *t = netdev_priv(dev);
 
@@ -140,7 +74,7 @@ static void ip_tnl_mirror(struct net_device *dev, const struct ip_tnl_params *p)
 	};
 	t->fwmark = p->fwmark;
 	t->ignore_df = p->ignore_df;
-	t->collect_md = p->external;
+	t->collect_md = p->collect_md;
 	t->erspan_ver = p->erspan_ver;
 	t->index = p->erspan_index;
 	t->dir = p->erspan_dir;
@@ -159,7 +93,7 @@ static void ip_tnl_mirror(struct net_device *dev, const struct ip_tnl_params *p)
 static int ip_tnl_check_duplicate(struct ip_tnl_net *tn, const struct ip_tnl *t,
 				  const struct ip_tnl_params *p, struct netlink_ext_ack *extack)
 {
-	/* One that is what it was may have others beside it, as a device in external mode. */
+	/* An unchanged tunnel may have duplicates: a device in external mode has. */
 	if (t && ip_tnl_is_duplicate(&ip_tnl_entry_rtnl(t)->p, p))
 		return 0;
 	if (!ip_tnl_table_find(tn, p))
@@ -168,10 +102,10 @@ static int ip_tnl_check_duplicate(struct ip_tnl_net *tn, const struct ip_tnl *t,
 	return -EEXIST;
 }
 
-/* One external device takes what is left for all. */
-static int ip_tnl_check_external(struct ip_tnl_net *tn, struct netlink_ext_ack *extack)
+/* There can be one device in external mode, since it takes all other packets. */
+static int ip_tnl_check_collect_md(struct ip_tnl_net *tn, struct netlink_ext_ack *extack)
 {
-	if (!rtnl_dereference(tn->external))
+	if (!rtnl_dereference(tn->collect_md_dev))
 		return 0;
 	NL_SET_ERR_MSG(extack, "A device of this kind in external mode exists");
 	return -EEXIST;
@@ -222,7 +156,7 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	struct ip_tnl *t = netdev_priv(dev);
 	int bound_mtu, err;
 
-	err = p->external ? ip_tnl_check_external(tn, extack) :
+	err = p->collect_md ? ip_tnl_check_collect_md(tn, extack) :
 			    ip_tnl_check_duplicate(tn, NULL, p, extack);
 	if (!err && kind->prepare)
 		err = kind->prepare(dev, p, extack);
@@ -230,7 +164,7 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 		return err;
 
 	t->tunnel.net = net;
-	ip_tnl_mirror(dev, p);
+	ip_tnl_sync_parms(dev, p);
 	bound_mtu = ip_tnl_bind(dev, p);
 	mtu = mtu ? clamp_t(unsigned int, mtu, IPV4_MIN_MTU, ip_tnl_max_mtu(dev, p)) : bound_mtu;
 	/*
@@ -251,20 +185,20 @@ int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_para
 	}
 	if (fallback)
 		dev->mtu = mtu;
-	if (p->external)
-		rcu_assign_pointer(tn->external, dev);
+	if (p->collect_md)
+		rcu_assign_pointer(tn->collect_md_dev, dev);
 	strscpy(t->tunnel.parms.name, dev->name, IFNAMSIZ);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_add);
 
-/* Layer 3 devices are born point-to-point, multicast or neither, and stay so. */
+/* A layer 3 device stays point-to-point, multicast or neither for life. */
 static bool ip_tnl_same_class(__be32 a, __be32 b)
 {
 	return !a == !b && ipv4_is_multicast(a) == ipv4_is_multicast(b);
 }
 
-/* What follows for headroom, MTU and offloads from a change that made @more octets of header. */
+/* Updates headroom, MTU and offloads after a change that added @more bytes of headers. */
 static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *old,
 			  const struct ip_tnl_params *new, int more, bool set_mtu)
 {
@@ -279,6 +213,19 @@ static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *ol
 	if (ip_tnl_kind(dev)->changed)
 		ip_tnl_kind(dev)->changed(dev, old, new);
 	netdev_update_features(dev);
+}
+
+/**
+ * ip_tnl_inherit_config() - carry over what no change resets
+ * @p: new configuration
+ * @old: present configuration
+ */
+void ip_tnl_inherit_config(struct ip_tnl_params *p, const struct ip_tnl_params *old)
+{
+	p->protocol = old->protocol;
+	p->ignore_df = old->ignore_df;
+	p->collect_md = old->collect_md;
+	p->encap = old->encap;
 }
 
 /**
@@ -307,35 +254,15 @@ int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool se
 		NL_SET_ERR_MSG(extack, "Cannot change between any, one and multicast remote");
 		return -EINVAL;
 	}
-	err = p->external ? 0 : ip_tnl_check_duplicate(tn, t, p, extack);
+	err = p->collect_md ? 0 : ip_tnl_check_duplicate(tn, t, p, extack);
 	if (err)
 		return err;
 
 	err = ip_tnl_publish(tn, t, p);
 	if (err)
 		return err;
-	ip_tnl_mirror(dev, p);
+	ip_tnl_sync_parms(dev, p);
 	ip_tnl_rebind(dev, &old, p, t->tunnel.hlen - old_hlen, set_mtu);
 	netdev_state_change(dev);
 	return 0;
 }
-
-/**
- * ip_tnl_change_mtu() - ndo_change_mtu
- * @dev: tunnel device
- * @mtu: octets of payload
- *
- * Context: RTNL.
- *
- * Return: 0, or -EINVAL below 68 or above what fits an IPv4 packet.
- */
-int ip_tnl_change_mtu(struct net_device *dev, int mtu)
-{
-	const struct ip_tnl *t = netdev_priv(dev);
-
-	if (mtu < IPV4_MIN_MTU || mtu > ip_tnl_max_mtu(dev, &ip_tnl_entry_rtnl(t)->p))
-		return -EINVAL;
-	WRITE_ONCE(dev->mtu, mtu);
-	return 0;
-}
-EXPORT_SYMBOL_GPL(ip_tnl_change_mtu);

@@ -7,10 +7,10 @@
 #include <net/ip.h>
 #include <net/route.h>
 
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
 /*
- * Whether an error says that packets do not arrive, rather than something that
+ * Return true if an error says that packets do not arrive, rather than something that
  * passes by itself or that the tunnel's user brought about: a payload's own TTL
  * that ran out inside the underlay is the payload's business.
  */
@@ -28,7 +28,7 @@ static bool ip_tnl_err_counts(const struct icmphdr *icmp, const struct ip_tnl_pa
 /**
  * ip_tnl_err() - an ICMP error about a packet that a tunnel sent
  * @e: configuration of the tunnel that sent it
- * @skb: data at the quoted outer IP header, of which at least 8 octets of
+ * @skb: data at the quoted outer IP header, of which at least 8 bytes of
  *	payload are linear; not consumed
  * @info: next hop MTU or gateway, as ICMP error handlers receive it
  * @soft: false if this error is not to count as a soft error

@@ -10,14 +10,14 @@
 #include <net/ip.h>
 
 #include "gre_header.h"
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
-/* Whether the parameters of ADD and CHG mean something to this kind. */
+/* Return true if the parameters of ADD and CHG mean something to this kind. */
 static bool ip_tnl_parm_ok(const struct ip_tnl_kind *kind, const struct ip_tunnel_parm *u)
 {
 	return u->iph.version == 4 && u->iph.ihl == 5 &&
 	       !(u->iph.frag_off & ~htons(IP_DF)) && kind->protocol_ok(u->iph.protocol) &&
-	       !(kind->options && (u->i_flags | u->o_flags) & GRE_NEVER);
+	       !(kind->options && (u->i_flags | u->o_flags) & GRE_UNSUPPORTED_FLAGS);
 }
 
 /* What parameters leave open; they go back to the user like this. */
@@ -99,21 +99,12 @@ static int ip_tnl_ioctl_add(struct net *net, struct ip_tnl_kind *kind,
 	return err;
 }
 
-/* What an ioctl cannot say. */
-static void ip_tnl_keep(struct ip_tnl_params *p, const struct ip_tnl_params *old)
-{
-	p->protocol = old->protocol;
-	p->ignore_df = old->ignore_df;
-	p->external = old->external;
-	p->encap = old->encap;
-}
-
 static int ip_tnl_ioctl_change(struct ip_tnl *t, const struct ip_tnl_kind *kind,
 			       const struct ip_tunnel_parm *u)
 {
 	struct ip_tnl_params p = ip_tnl_from_parm(kind, u);
 
-	ip_tnl_keep(&p, &ip_tnl_entry_rtnl(t)->p);
+	ip_tnl_inherit_config(&p, &ip_tnl_entry_rtnl(t)->p);
 	return ip_tnl_change(t->tunnel.dev, &p, true, NULL);
 }
 

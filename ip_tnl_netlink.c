@@ -10,7 +10,7 @@
 #include <net/ip.h>
 #include <net/netlink.h>
 
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
 /* Any of its attributes says all of the encapsulation. */
 static int ip_tnl_parse_encap(struct nlattr *data[], const struct ip_tnl_attrs *a,
@@ -63,7 +63,7 @@ static int ip_tnl_parse(const struct ip_tnl_kind *kind, struct nlattr *data[],
 	if (data[a->fwmark])
 		p->fwmark = nla_get_u32(data[a->fwmark]);
 	if (data[a->collect_md])
-		p->external = true;
+		p->collect_md = true;
 	if (!data[a->pmtudisc] || nla_get_u8(data[a->pmtudisc]))
 		p->df = htons(IP_DF);
 	return kind->parse(data, p, extack);
@@ -74,10 +74,7 @@ int ip_tnl_newlink(struct net_device *dev, struct rtnl_newlink_params *params,
 		   struct netlink_ext_ack *extack)
 {
 	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
-	struct ip_tnl_params p = {
-		.protocol	= kind->protocol,
-		.erspan_ver	= 1,
-	};
+	struct ip_tnl_params p = kind->defaults;
 	int err;
 
 	err = ip_tnl_parse(kind, params->data, &p, extack);
@@ -100,17 +97,7 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
 	const struct ip_tnl *t = netdev_priv(dev);
 	const struct ip_tnl_params *old = &ip_tnl_entry_rtnl(t)->p;
-	struct ip_tnl_params p = {
-		.protocol	= old->protocol,
-		.fwmark		= old->fwmark,
-		.ignore_df	= old->ignore_df,
-		.external	= old->external,
-		.encap		= old->encap,
-		.erspan_ver	= old->erspan_ver,
-		.erspan_dir	= old->erspan_dir,
-		.erspan_hwid	= old->erspan_hwid,
-		.erspan_index	= old->erspan_index,
-	};
+	struct ip_tnl_params p = { .fwmark = old->fwmark };
 	int err;
 
 	if (!rtnl_dev_link_net_capable(dev, t->tunnel.net)) {
@@ -121,10 +108,13 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 		NL_SET_ERR_MSG(extack, "The fallback device cannot be changed");
 		return -EINVAL;
 	}
-	if (data && data[kind->attrs.collect_md] && !(old->external && kind->change_external)) {
+	if (data && data[kind->attrs.collect_md] && !(old->collect_md && kind->change_collect_md)) {
 		NL_SET_ERR_MSG(extack, "External mode is for the whole life of a device");
-		return kind->change_external ? -EOPNOTSUPP : -EINVAL;
+		return kind->change_collect_md ? -EOPNOTSUPP : -EINVAL;
 	}
+	ip_tnl_inherit_config(&p, old);
+	if (kind->inherit)
+		kind->inherit(&p, old);
 	err = ip_tnl_parse(kind, data, &p, extack);
 	if (err)
 		return err;
@@ -191,7 +181,7 @@ int ip_tnl_fill_info(struct sk_buff *skb, const struct net_device *dev)
 		ip_tnl_put(skb, a->encap_flags, p->encap.flags);
 		ip_tnl_put(skb, a->encap_sport, p->encap.sport);
 		ip_tnl_put(skb, a->encap_dport, p->encap.dport);
-		if (p->external)
+		if (p->collect_md)
 			__nla_reserve(skb, a->collect_md, 0);
 		kind->fill(skb, p);
 	}
@@ -205,20 +195,3 @@ struct net *ip_tnl_get_link_net(const struct net_device *dev)
 
 	return READ_ONCE(t->tunnel.net);
 }
-
-/**
- * ip_tnl_get_iflink() - ndo_get_iflink
- * @dev: tunnel device
- *
- * Context: any.
- *
- * Return: index of the underlay device, in the underlay's
- * namespace, that the tunnel is bound to, or 0.
- */
-int ip_tnl_get_iflink(const struct net_device *dev)
-{
-	const struct ip_tnl *t = netdev_priv(dev);
-
-	return READ_ONCE(t->tunnel.parms.link);
-}
-EXPORT_SYMBOL_GPL(ip_tnl_get_iflink);

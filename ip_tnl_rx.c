@@ -3,10 +3,10 @@
  * Receive: from the outer IP header to the inner packet's own stack.
  *
  *	ipip_rcv / gre_rcv	read the outer header, ip_tnl_lookup()
- *	ip_tnl_rcv		rules of the tunnel, pull, ECN, count, ip_tnl_cell_receive()
+ *	ip_tnl_rcv		checks, pull, ECN, counters, ip_tnl_backlog_enqueue()
  *
- * Each packet ends in one of two places: ip_tnl_cell_receive(), or the label
- * that counts it as an error of the device and frees it.
+ * A packet ends in one of two places: ip_tnl_backlog_enqueue(), or the label that counts
+ * an error of the device and frees the packet.
  */
 #include <linux/etherdevice.h>
 #include <linux/hash.h>
@@ -19,12 +19,12 @@
 #include <net/ip.h>
 #include <net/mpls.h>
 
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
 /*
- * RFC 2890 2.2: a packet whose number is before the expected one is out of
- * sequence. The first packet is always in. A super-packet has @count numbers.
- * Several CPUs may receive for one tunnel: only one of them can take a number.
+ * RFC 2890 2.2: a packet whose number is less than the expected one is out of sequence. The
+ * first packet never is. A GSO packet has @count numbers. Of several CPUs that receive for
+ * one tunnel only one can take a number.
  */
 static bool ip_tnl_seq_ok(struct ip_tunnel *t, u32 seq, u16 count)
 {
@@ -37,16 +37,15 @@ static bool ip_tnl_seq_ok(struct ip_tunnel *t, u32 seq, u16 count)
 	return true;
 }
 
-/* By value, so that no packet but this one costs a place in memory. */
+/* Arguments by value: a pointer would force the caller to keep them in memory. */
 static noinline void ip_tnl_log_ecn(const struct net_device *dev, __be32 saddr, u8 tos)
 {
 	net_info_ratelimited("%s: non-ECT from %pI4 with TOS=%#x\n", dev->name, &saddr, tos);
 }
 
 /*
- * RFC 6040 4.2: an outer header that is not ECN-capable has nothing to say. Only
- * a real IP header is looked at, and only one that the caller made sure is
- * linear. Return: whether the packet may live.
+ * RFC 6040 4.2. An IP header of the payload is linear, the caller has checked. Return: false
+ * if the packet is to be dropped.
  */
 static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 {
@@ -69,8 +68,8 @@ static bool ip_tnl_ecn_ok(struct sk_buff *skb, __be32 saddr, u8 outer, bool log)
 }
 
 /*
- * Metadata say where a packet came from and nothing else of it, so packets of one
- * peer can share them. Those last made are kept, on each CPU, by the peer.
+ * Metadata without options are the same for all packets of a peer, which share them. The
+ * latest are cached, on each CPU, by the peer's address.
  */
 #define IP_TNL_MD_BITS	4
 
@@ -125,7 +124,7 @@ static const struct udphdr *ip_tnl_udp_header(const struct iphdr *iph)
 	return iph->protocol == IPPROTO_UDP ? (const void *)iph + iph->ihl * 4 : NULL;
 }
 
-/* Whether metadata say what there is to say of a packet with these options and key. */
+/* Return true if metadata are those of a packet with these flags and this key. */
 static bool ip_tnl_metadata_fit(const struct metadata_dst *md, const struct iphdr *iph,
 				ip_tnl_flags_arg flags, __be64 id)
 {
@@ -152,7 +151,7 @@ static struct metadata_dst *ip_tnl_new_metadata(struct sk_buff *skb, ip_tnl_flag
 	return md;
 }
 
-/* Metadata without options: those of an earlier packet if they fit. */
+/* Metadata without options, from the cache if they match. */
 static struct metadata_dst *ip_tnl_shared_metadata(struct sk_buff *skb, ip_tnl_flags_arg flags,
 						   __be64 id)
 {
@@ -179,8 +178,8 @@ static struct metadata_dst *ip_tnl_shared_metadata(struct sk_buff *skb, ip_tnl_f
  * @skb: packet, network header at the outer IP header, transport header behind it
  * @options: GRE wire flags to report
  * @key: tunnel id, as a GRE key in network byte order
- * @opt_size: octets to reserve for options, which the caller sets; without any,
- *	the metadata are shared and not to be changed
+ * @opt_size: bytes to reserve for options, which the caller fills; if 0, the metadata are
+ *	shared and must not be changed
  *
  * Includes the outer DF bit and, behind a UDP encapsulation, its ports.
  *
@@ -204,9 +203,9 @@ struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __b
 EXPORT_SYMBOL_GPL(ip_tnl_rx_metadata);
 
 /*
- * To the payload's stack. The transport header is still the outer one's, which
- * nothing may take for the inner one's. Label switching does not set it, but
- * passes super-packets on to where it is looked at: those get it here.
+ * To the payload's stack. The transport header is still the outer one, which must not be
+ * taken for the inner one. MPLS forwarding does not set it, but GSO needs it: so it is set
+ * here for such packets.
  */
 static void ip_tnl_deliver(struct sk_buff *skb)
 {
@@ -214,10 +213,10 @@ static void ip_tnl_deliver(struct sk_buff *skb)
 		skb_set_transport_header(skb, skb_checksum_start_offset(skb));
 	else
 		skb_unset_transport_header(skb);
-	ip_tnl_cell_receive(skb);
+	ip_tnl_backlog_enqueue(skb);
 }
 
-/* RFC 2890, and what the tunnel insists on. Return: whether the packet is as it has to be. */
+/* RFC 2890. Return: false if the packet lacks a checksum or valid number that it needs. */
 static bool ip_tnl_options_ok(const struct ip_tnl_entry *e, const struct sk_buff *skb,
 			      const struct ip_tnl_packet *pkt)
 {
@@ -235,7 +234,7 @@ static bool ip_tnl_options_ok(const struct ip_tnl_entry *e, const struct sk_buff
 	return true;
 }
 
-/* A payload with one of these types is no SCTP's: that was the mark of a numbered one. */
+/* With one of these types, the SCTP bit of a payload marks a numbered GSO packet. */
 #define IP_TNL_GSO_TRANSPORT	(SKB_GSO_TCPV4 | SKB_GSO_TCPV6 | SKB_GSO_UDP_L4)
 
 static int ip_tnl_pull_offloads(struct sk_buff *skb)
@@ -251,11 +250,10 @@ static int ip_tnl_pull_offloads(struct sk_buff *skb)
 }
 
 /*
- * Takes the headers off, and what else the packet has only for the outer stack.
- * Return: 0, -ENOMEM, or -EINVAL for a packet that is shorter than its @len octets
- * of header.
+ * Pulls the headers and scrubs the packet. Return: 0, -ENOMEM, or -EINVAL for a packet that
+ * is shorter than @len.
  */
-static int ip_tnl_strip(struct sk_buff *skb, unsigned int len, bool xnet)
+static int ip_tnl_pull_header(struct sk_buff *skb, unsigned int len, bool xnet)
 {
 	const void *start;
 
@@ -271,7 +269,7 @@ static int ip_tnl_strip(struct sk_buff *skb, unsigned int len, bool xnet)
 	return ip_tnl_pull_offloads(skb);
 }
 
-/* The link-layer header that the payload's stack is to see: of a NBMA device, the outer header. */
+/* The payload's link-layer header; on an NBMA device that is the outer header. */
 static void ip_tnl_set_mac_header(struct sk_buff *skb, struct net_device *dev)
 {
 	if (dev->type == ARPHRD_ETHER) {
@@ -284,7 +282,7 @@ static void ip_tnl_set_mac_header(struct sk_buff *skb, struct net_device *dev)
 	}
 }
 
-/* Octets of a basic IP header, if the payload is to have one. */
+/* Length of the basic IP header that a payload of this protocol has. */
 static unsigned int ip_tnl_inner_hlen(const struct sk_buff *skb)
 {
 	if (skb->protocol == htons(ETH_P_IP))
@@ -301,9 +299,9 @@ static unsigned int ip_tnl_inner_hlen(const struct sk_buff *skb)
  *	is consumed
  * @log_ecn: report ECN marks that make no sense
  *
- * The outer header is read before, never after, the packet is pulled: it may
- * move. The skb is scrubbed once. (The kernel's __iptunnel_pull_header() does what
- * ip_tnl_strip() does, but is a function too many for each packet.)
+ * The outer header is read before the packet is pulled, which may move it.
+ * (ip_tnl_pull_header() does what __iptunnel_pull_header() does, with one function call
+ * less for each packet.)
  *
  * Context: RCU read side, softirq.
  */
@@ -322,8 +320,8 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 	if (e->p.i_flags & (GRE_CSUM | GRE_SEQ) && !ip_tnl_options_ok(e, skb, pkt))
 		goto error;
 	if (iph->protocol == IPPROTO_UDP)
-		skb_clear_hash(skb);	/* of an outer flow that is none of the payload's */
-	if (ip_tnl_strip(skb, pkt->hlen, !net_eq(READ_ONCE(t->net), dev_net(dev))))
+		skb_clear_hash(skb);	/* of the outer flow */
+	if (ip_tnl_pull_header(skb, pkt->hlen, !net_eq(READ_ONCE(t->net), dev_net(dev))))
 		goto too_short;
 	skb->protocol = pkt->proto;
 	skb->dev = dev;

@@ -14,12 +14,11 @@
  *
  * and not at all where there is no tunnel of that class.
  *
- * A lookup takes a while. It would miss a tunnel whose new entry goes in where it
- * has looked already, in another class or at the head of the same list, and whose
- * old one goes out ahead of it. So a move is counted between its two halves, and a
- * lookup that finds the count changed begins anew.
- *
- * Nothing outside this file knows how the table is made.
+ * A change of a tunnel inserts the new entry and then removes the old one. A lookup
+ * that runs meanwhile could miss both: it may have passed the place of the new entry
+ * (an earlier class, or the head of the same list) before that was inserted, and come
+ * to the place of the old one after that was removed. So @genid is incremented between
+ * the two, and a lookup during which it changed is repeated.
  */
 #include <linux/bitops.h>
 #include <linux/once.h>
@@ -27,7 +26,7 @@
 #include <linux/rhashtable.h>
 #include <linux/slab.h>
 
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
 /* Secret, so that nobody outside can choose ids that end in one bucket. */
 static u64 ip_tnl_hash_secret[4] __read_mostly;
@@ -43,8 +42,8 @@ static u32 ip_tnl_id_hash(const void *data, u32 len, u32 seed)
 	const u64 *secret = ip_tnl_hash_secret;
 	u64 more = (u64)seed << 32 | seed;
 
-	return ((upper_32_bits(id->ends) + secret[0] + more) *
-		(lower_32_bits(id->ends) + secret[1]) +
+	return ((upper_32_bits(id->addrs) + secret[0] + more) *
+		(lower_32_bits(id->addrs) + secret[1]) +
 		(upper_32_bits(id->key) + secret[2] + more) *
 		(lower_32_bits(id->key) + secret[3])) >> 32;
 }
@@ -54,7 +53,7 @@ static int ip_tnl_id_differs(struct rhashtable_compare_arg *arg, const void *obj
 	const struct ip_tnl_id *a = arg->key;
 	const struct ip_tnl_id *b = &((const struct ip_tnl_entry *)obj)->id;
 
-	return ((a->ends ^ b->ends) | (a->key ^ b->key)) != 0;
+	return ((a->addrs ^ b->addrs) | (a->key ^ b->key)) != 0;
 }
 
 static const struct rhashtable_params ip_tnl_table_params = {
@@ -78,7 +77,7 @@ void ip_tnl_table_destroy(struct ip_tnl_net *tn)
 	rhltable_destroy(&tn->table);
 }
 
-static u64 ip_tnl_id_ends(__be32 remote, __be32 local)
+static u64 ip_tnl_id_addrs(__be32 remote, __be32 local)
 {
 	return (u64)(__force u32)remote << 32 | (__force u32)local;
 }
@@ -99,7 +98,7 @@ static struct ip_tnl_id ip_tnl_id(const struct ip_tnl_params *p)
 	__be32 local = ipv4_is_multicast(p->remote) ? 0 : p->local;
 
 	return (struct ip_tnl_id) {
-		.ends	= ip_tnl_id_ends(p->remote, local),
+		.addrs	= ip_tnl_id_addrs(p->remote, local),
 		.key	= ip_tnl_id_key(keyed ? p->i_key : 0, keyed && (p->remote || local)),
 	};
 }
@@ -114,8 +113,8 @@ static enum ip_tnl_class ip_tnl_class(const struct ip_tnl_params *p)
 	return p->local ? IP_TNL_EXACT : IP_TNL_REMOTE;
 }
 
-/* How many sorts of routes a configuration may have: &ip_tnl_entry.routes. */
-static unsigned int ip_tnl_route_slots(const struct ip_tnl_params *p)
+/* Number of &ip_tnl_entry.dst_caches: none, one, or one for each DSCP. */
+static unsigned int ip_tnl_num_dst_caches(const struct ip_tnl_params *p)
 {
 	if (!p->remote)
 		return 0;
@@ -129,13 +128,14 @@ static unsigned int ip_tnl_route_slots(const struct ip_tnl_params *p)
  *
  * Context: process.
  *
- * Return: an entry that nobody can see yet, or NULL when
- * out of memory; free it with ip_tnl_entry_free().
+ * Return: an unpublished entry, to be freed with ip_tnl_entry_free(), or NULL when
+ * out of memory.
  */
 struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_params *p)
 {
-	struct ip_tnl_entry *e = kzalloc(struct_size(e, routes, ip_tnl_route_slots(p)), GFP_KERNEL);
+	struct ip_tnl_entry *e;
 
+	e = kzalloc(struct_size(e, dst_caches, ip_tnl_num_dst_caches(p)), GFP_KERNEL);
 	if (!e)
 		return NULL;
 	e->id = ip_tnl_id(p);
@@ -149,8 +149,8 @@ void ip_tnl_entry_free(struct ip_tnl_entry *e)
 {
 	unsigned int i;
 
-	for (i = 0; i < ip_tnl_route_slots(&e->p); i++)
-		ip_tnl_routes_free(e->routes[i]);
+	for (i = 0; i < ip_tnl_num_dst_caches(&e->p); i++)
+		ip_tnl_dst_caches_free(e->dst_caches[i]);
 	kfree(e);
 }
 
@@ -159,20 +159,20 @@ static void ip_tnl_entry_free_rcu(struct rcu_head *rcu)
 	ip_tnl_entry_free(container_of(rcu, struct ip_tnl_entry, rcu));
 }
 
-/* Counts @e, or counts it out with @more of -1, and says what to look for. Context: RTNL. */
-static void ip_tnl_table_count(struct ip_tnl_net *tn, const struct ip_tnl_entry *e, int more)
+/* Updates the counts and class_mask for an entry that comes (@n 1) or goes (-1). Context: RTNL. */
+static void ip_tnl_table_count(struct ip_tnl_net *tn, const struct ip_tnl_entry *e, int n)
 {
 	enum ip_tnl_class class = ip_tnl_class(&e->p);
-	u32 classes = tn->classes & ~(BIT(class) | BIT(class + IP_TNL_BOUND));
+	u32 classes = tn->class_mask & ~(BIT(class) | BIT(class + IP_TNL_BOUND));
 
-	tn->count[class].all += more;
+	tn->count[class].all += n;
 	if (e->p.link)
-		tn->count[class].bound += more;
+		tn->count[class].bound += n;
 	if (tn->count[class].all)
 		classes |= BIT(class);
 	if (tn->count[class].bound)
 		classes |= BIT(class + IP_TNL_BOUND);
-	WRITE_ONCE(tn->classes, classes);
+	WRITE_ONCE(tn->class_mask, classes);
 }
 
 /**
@@ -191,31 +191,32 @@ int ip_tnl_table_insert(struct ip_tnl_net *tn, struct ip_tnl_entry *e)
 	if (err)
 		return err;
 	ip_tnl_table_count(tn, e, 1);
-	/* What is removed from now on may have been moved here: see ip_tnl_lookup(). */
-	smp_store_release(&tn->moves, tn->moves + 1);
+	/* Before the removal of the old entry: pairs with ip_tnl_lookup_all(). */
+	smp_store_release(&tn->genid, tn->genid + 1);
 	return 0;
 }
 
 /* Takes @e out and frees it after its last reader. Context: RTNL. */
 void ip_tnl_table_remove(struct ip_tnl_net *tn, struct ip_tnl_entry *e)
 {
-	smp_wmb();		/* after the count of moves */
+	smp_wmb();		/* after genid: pairs with ip_tnl_lookup_all() */
 	rhltable_remove(&tn->table, &e->node, ip_tnl_table_params);
 	ip_tnl_table_count(tn, e, -1);
 	call_rcu(&e->rcu, ip_tnl_entry_free_rcu);
 }
 
-/* The entries with an id, or NULL. An id fits two registers. Context: RCU read side. */
+/* The entries with an id, which is passed in registers, or NULL. Context: RCU read side. */
 static noinline struct rhlist_head *ip_tnl_probe(struct ip_tnl_net *tn, struct ip_tnl_id id)
 {
 	return rhltable_lookup(&tn->table, &id, ip_tnl_table_params);
 }
 
 /**
- * ip_tnl_is_duplicate() - whether two configurations cannot be there together
+ * ip_tnl_is_duplicate() - compare what two configurations must not have in common
  * @a: configuration
- * @b: the other; addresses, link, and presence and value of the key that received
- *	packets carry count
+ * @b: another
+ *
+ * Return: true if addresses, link and the input key, or its absence, are the same.
  */
 bool ip_tnl_is_duplicate(const struct ip_tnl_params *a, const struct ip_tnl_params *b)
 {
@@ -257,7 +258,7 @@ struct ip_tnl_entry *ip_tnl_table_find(struct ip_tnl_net *tn, const struct ip_tn
  * in by, or NULL; any other that is up becomes the candidate, the oldest of
  * them if @oldest, else the newest. A candidate from an earlier list stays.
  */
-static struct ip_tnl_entry *ip_tnl_pick(struct rhlist_head *list, int link, bool oldest,
+static struct ip_tnl_entry *ip_tnl_pick(struct rhlist_head *list, int iif, bool oldest,
 					struct ip_tnl_entry **candidate)
 {
 	bool fixed = *candidate;
@@ -267,7 +268,7 @@ static struct ip_tnl_entry *ip_tnl_pick(struct rhlist_head *list, int link, bool
 	rhl_for_each_entry_rcu(e, pos, list, node) {
 		if (!(READ_ONCE(e->tnl->tunnel.dev->flags) & IFF_UP))
 			continue;
-		if (e->p.link == link)
+		if (e->p.link == iif)
 			return e;
 		if (!fixed)
 			*candidate = e;
@@ -276,7 +277,7 @@ static struct ip_tnl_entry *ip_tnl_pick(struct rhlist_head *list, int link, bool
 	return NULL;
 }
 
-/* The entry of a list that has no more than that, if its device is up. */
+/* The entry of a list of one, if its device is up, or NULL. */
 static struct ip_tnl_entry *ip_tnl_only(struct rhlist_head *list)
 {
 	struct ip_tnl_entry *e = container_of(list, struct ip_tnl_entry, node);
@@ -285,7 +286,7 @@ static struct ip_tnl_entry *ip_tnl_only(struct rhlist_head *list)
 	       READ_ONCE(e->tnl->tunnel.dev->flags) & IFF_UP ? e : NULL;
 }
 
-/* What a class leaves of a packet's id. */
+/* The bits of a packet's id by which each class is looked up. */
 static const struct ip_tnl_id ip_tnl_mask[IP_TNL_CLASSES] = {
 	[IP_TNL_EXACT]		= { GENMASK_ULL(63, 0),		GENMASK_ULL(32, 0) },
 	[IP_TNL_REMOTE]		= { GENMASK_ULL(63, 32),	GENMASK_ULL(32, 0) },
@@ -296,31 +297,31 @@ static const struct ip_tnl_id ip_tnl_mask[IP_TNL_CLASSES] = {
 
 /*
  * One search through the classes that there are. With a candidate at hand, only
- * a tunnel bound to @link is still of interest.
+ * a tunnel bound to @iif is still of interest.
  */
-static struct ip_tnl_entry *ip_tnl_search(struct ip_tnl_net *tn, int link,
+static struct ip_tnl_entry *ip_tnl_search(struct ip_tnl_net *tn, int iif,
 					  struct ip_tnl_id packet)
 {
-	const u32 classes = READ_ONCE(tn->classes);
+	const u32 classes = READ_ONCE(tn->class_mask);
 	u32 todo = classes & (BIT(IP_TNL_CLASSES) - 1);
 	struct ip_tnl_entry *e, *candidate = NULL;
 	enum ip_tnl_class class;
 	struct rhlist_head *list;
 	struct ip_tnl_id id;
 
-	if (!ipv4_is_multicast((__force __be32)lower_32_bits(packet.ends)))
+	if (!ipv4_is_multicast((__force __be32)lower_32_bits(packet.addrs)))
 		todo &= ~BIT(IP_TNL_GROUP);
 	while (todo) {
 		class = __ffs(todo);
 		todo &= todo - 1;
-		id.ends = packet.ends & ip_tnl_mask[class].ends;
+		id.addrs = packet.addrs & ip_tnl_mask[class].addrs;
 		id.key = packet.key & ip_tnl_mask[class].key;
 		if (class == IP_TNL_GROUP)
-			id.ends <<= 32;		/* the tunnel's remote address */
+			id.addrs <<= 32;		/* the tunnel's remote address */
 		list = ip_tnl_probe(tn, id);
 		if (!list)
 			continue;
-		e = ip_tnl_pick(list, link, class == IP_TNL_EXACT, &candidate);
+		e = ip_tnl_pick(list, iif, class == IP_TNL_EXACT, &candidate);
 		if (e)
 			return e;
 		if (candidate)
@@ -339,32 +340,32 @@ static struct ip_tnl_entry *ip_tnl_last_resort(struct net_device __rcu * const *
 	return rcu_dereference(((struct ip_tnl *)netdev_priv(dev))->entry);
 }
 
-/* Which tunnel, by all the rules. Apart, so that what most packets need is short. */
-static noinline struct ip_tnl_entry *ip_tnl_lookup_all(struct ip_tnl_net *tn, int link,
+/* The full lookup, out of line so that ip_tnl_lookup() stays short. */
+static noinline struct ip_tnl_entry *ip_tnl_lookup_all(struct ip_tnl_net *tn, int iif,
 					      struct ip_tnl_id packet)
 {
 	struct ip_tnl_entry *e;
-	unsigned int moves;
+	unsigned int genid;
 
 	do {
-		/* What was moved before is found: pairs with ip_tnl_table_insert(). */
-		moves = smp_load_acquire(&tn->moves);
-		e = ip_tnl_search(tn, link, packet);
-		smp_rmb();	/* what was not found any more comes after the count of its move */
-	} while (unlikely(READ_ONCE(tn->moves) != moves));
-	return e ?: ip_tnl_last_resort(&tn->external) ?: ip_tnl_last_resort(&tn->fallback);
+		/* See each entry inserted before genid: pairs with ip_tnl_table_insert(). */
+		genid = smp_load_acquire(&tn->genid);
+		e = ip_tnl_search(tn, iif, packet);
+		smp_rmb();	/* pairs with ip_tnl_table_remove() */
+	} while (unlikely(READ_ONCE(tn->genid) != genid));
+	return e ?: ip_tnl_last_resort(&tn->collect_md_dev) ?: ip_tnl_last_resort(&tn->fallback);
 }
 
 /**
  * ip_tnl_lookup() - find the tunnel that a received packet belongs to
  * @tn: tunnels of the kind and namespace
- * @link: index of the device that the packet came in by
+ * @iif: index of the device that the packet came in by
  * @remote: outer source, network byte order
  * @local: outer destination, network byte order
  * @key: GRE key, network byte order, 0 if there is none
  * @keyed: whether there is a key
  *
- * Devices that are down do not count. A tunnel bound to @link wins over all
+ * Devices that are down do not count. A tunnel bound to @iif wins over all
  * others, then the most specific one wins; the device in external mode comes
  * next, and the fallback device last.
  *
@@ -373,22 +374,22 @@ static noinline struct ip_tnl_entry *ip_tnl_lookup_all(struct ip_tnl_net *tn, in
  * Return: the tunnel's entry or NULL.
  */
 __flatten
-struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remote,
+struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int iif, __be32 remote,
 				   __be32 local, __be32 key, bool keyed)
 {
 	const struct ip_tnl_id packet = {
-		.ends	= ip_tnl_id_ends(remote, local),
+		.addrs	= ip_tnl_id_addrs(remote, local),
 		.key	= ip_tnl_id_key(key, keyed),
 	};
 	const u32 bound = (BIT(IP_TNL_CLASSES) - 1) << IP_TNL_BOUND;
 	struct ip_tnl_entry *e;
 
-	/* Where no tunnel is bound to a device, one that all fits is the one, if it is the only one. */
-	if ((READ_ONCE(tn->classes) & (bound | BIT(IP_TNL_EXACT))) == BIT(IP_TNL_EXACT)) {
+	/* With no bound tunnel in any class, the only entry with this id is the answer. */
+	if ((READ_ONCE(tn->class_mask) & (bound | BIT(IP_TNL_EXACT))) == BIT(IP_TNL_EXACT)) {
 		e = ip_tnl_only(rhltable_lookup(&tn->table, &packet, ip_tnl_table_params));
 		if (likely(e))
 			return e;
 	}
-	return ip_tnl_lookup_all(tn, link, packet);
+	return ip_tnl_lookup_all(tn, iif, packet);
 }
 EXPORT_SYMBOL_GPL(ip_tnl_lookup);

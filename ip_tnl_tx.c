@@ -3,14 +3,14 @@
  * Transmit: from an inner packet to the underlay, in four steps.
  *
  *	kind's ndo_start_xmit	checks the payload, ip_tnl_flow_init()
- *	ip_tnl_tx_route		destination, TOS, TTL, DF, route, path MTU, headroom
+ *	ip_tnl_tx_prepare	destination, TOS, TTL, DF, route, path MTU, headroom
  *	kind			pushes its own header
- *	ip_tnl_tx_send		outer IP header, and out
+ *	ip_tnl_tx_send		outer IP header, ip_local_out()
  *
- * Everything is decided before the packet is touched, so an error that goes
- * back to the sender quotes the packet as it was sent. A &struct ip_tnl_flow
- * is all that tells the destinations apart: a fixed one, one that the payload's
- * route names (NBMA), or one given with the packet.
+ * Nothing is pushed before all decisions are made, so an ICMP error to the sender quotes
+ * the packet as it was sent. Where the destination comes from (the configuration, the
+ * payload's route for NBMA, or metadata) makes a difference only to how &struct
+ * ip_tnl_flow is filled.
  */
 #include <linux/icmpv6.h>
 #include <linux/if_arp.h>
@@ -25,10 +25,10 @@
 #include <net/tcp.h>
 
 #include "gre_header.h"
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 
-/* The packet says itself how it leaves. Return: whether it does. */
-static bool ip_tnl_flow_external(struct ip_tnl_flow *f, const struct sk_buff *skb)
+/* From the packet's metadata. Return: true if it has any for transmit by IPv4. */
+static bool ip_tnl_flow_from_md(struct ip_tnl_flow *f, const struct sk_buff *skb)
 {
 	struct ip_tunnel_info *info = skb_tunnel_info(skb);
 	const struct ip_tunnel_key *key;
@@ -44,8 +44,8 @@ static bool ip_tnl_flow_external(struct ip_tnl_flow *f, const struct sk_buff *sk
 		.ttl		= key->ttl,
 		.tos		= key->tos,
 		.ignore_df	= true,
-		.external	= true,
-		.payload	= skb->protocol,
+		.collect_md	= true,
+		.inner_proto	= skb->protocol,
 		.mark		= skb->mark,
 		.encap		= &info->encap,
 		.info		= info,
@@ -60,9 +60,9 @@ static bool ip_tnl_flow_external(struct ip_tnl_flow *f, const struct sk_buff *sk
 }
 
 /*
- * Who pushes the UDP encapsulation also says how long it is: both are asked of the
- * same operations, however often their module (fou) is taken out and put back
- * meanwhile. Return: false if it is out.
+ * Reads the operations of the UDP encapsulation once, so that room is made for the very
+ * header that is pushed later, even if fou is unloaded, loaded or replaced meanwhile.
+ * Return: false if there is no such module.
  */
 static bool ip_tnl_flow_encap(struct ip_tnl_flow *f)
 {
@@ -95,8 +95,8 @@ bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struc
 {
 	const struct ip_tnl_params *p = &e->p;
 
-	if (p->external)
-		return ip_tnl_flow_external(f, skb);
+	if (p->collect_md)
+		return ip_tnl_flow_from_md(f, skb);
 	*f = (struct ip_tnl_flow) {
 		.daddr		= p->remote,
 		.saddr		= p->local,
@@ -105,27 +105,27 @@ bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struc
 		.df		= p->df,
 		.ttl		= p->ttl,
 		.ignore_df	= p->ignore_df,
-		.payload	= skb->protocol,
+		.inner_proto	= skb->protocol,
 		.link		= p->link,
 		.mark		= p->fwmark,
 		.encap		= &e->p.encap,
 	};
 	ip_tnl_flow_set_tos(f, p->tos);
 	if (p->remote)
-		f->routes = e->routes;
+		f->dst_caches = e->dst_caches;
 	return true;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_flow_init);
 
-/* What the outer header may take from the payload. */
+/* What the outer header may inherit from the payload. */
 struct ip_tnl_payload {
-	bool	ip;		/* false: there is nothing to take */
+	bool	ip;		/* false: nothing */
 	u8	dsfield;
 	u8	ttl;		/* 0 if it has none */
 	__be16	df;
 };
 
-/* The kind made sure that the network header is what @payload says, and linear. */
+/* The kind has checked that a header of this type is there, and linear. */
 static struct ip_tnl_payload ip_tnl_payload(const struct sk_buff *skb, __be16 payload)
 {
 	struct ip_tnl_payload in = { };
@@ -143,10 +143,7 @@ static struct ip_tnl_payload ip_tnl_payload(const struct sk_buff *skb, __be16 pa
 	return in;
 }
 
-/*
- * TOS and DF before routing: DSCP from the payload where that is asked for, and
- * the payload's DF bit unless that is to be ignored.
- */
+/* TOS and DF as configured, with the payload's DSCP and DF bit where they are inherited. */
 static void ip_tnl_inherit(struct ip_tnl_flow *f, const struct ip_tnl_payload *in)
 {
 	if (f->inherit_tos && in->ip)
@@ -156,9 +153,9 @@ static void ip_tnl_inherit(struct ip_tnl_flow *f, const struct ip_tnl_payload *i
 }
 
 /*
- * The payload's own route, or NULL. One of another family (a label switched or
- * rewritten packet keeps the route it came with) must not be asked anything:
- * its answers would be read from the wrong kind of header.
+ * The payload's route, or NULL if it is of another family than the payload, as the route
+ * of a label switched or rewritten packet may be: its functions would read the wrong
+ * kind of header.
  */
 static struct dst_entry *ip_tnl_payload_dst(const struct sk_buff *skb)
 {
@@ -173,7 +170,7 @@ static struct dst_entry *ip_tnl_payload_dst(const struct sk_buff *skb)
 	return NULL;
 }
 
-/* Tells the sender that there is no way. What stands in cb would be taken for IP options. */
+/* Tells the sender that its packet is not delivered. cb is cleared: IP reads options there. */
 static void ip_tnl_link_failure(struct sk_buff *skb)
 {
 	memset(skb->cb, 0, sizeof(skb->cb));
@@ -181,7 +178,7 @@ static void ip_tnl_link_failure(struct sk_buff *skb)
 		dst_link_failure(skb);
 }
 
-/* The neighbour that IPv6 routing chose, if its address holds an IPv4 one (RFC 4291 2.5.5.1). */
+/* The IPv6 next hop, if it is an IPv4-compatible address (RFC 4291 2.5.5.1). */
 static __be32 ip_tnl_next_hop6(struct sk_buff *skb)
 {
 	const struct in6_addr *addr = &ipv6_hdr(skb)->daddr;
@@ -203,15 +200,14 @@ static __be32 ip_tnl_next_hop6(struct sk_buff *skb)
 }
 
 /*
- * A tunnel without a remote address sends to where the payload's route says: to
- * the tunnel end that a lightweight tunnel names, or else to the next hop.
- * Return: that address, or 0 with the reason counted.
+ * The destination of a tunnel without a remote address: what a lightweight tunnel on the
+ * payload's route names, or else the next hop. Return: its address or 0.
  */
 static __be32 ip_tnl_next_hop(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f)
 {
 	struct ip_tunnel_info *info;
 
-	if (f->external)
+	if (f->collect_md)
 		return 0;
 	if (!skb_dst(skb)) {
 		DEV_STATS_INC(dev, tx_fifo_errors);
@@ -231,19 +227,19 @@ static __be32 ip_tnl_next_hop(struct sk_buff *skb, struct net_device *dev, struc
 	return 0;
 }
 
-/* The route of the outer packet: the one that is kept, if it is good. Return: a reference, or NULL. */
+/* The route of the outer packet, from the cache if that is valid. Return: a reference, or NULL. */
 static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net, struct ip_tnl_flow *f)
 {
 	struct dst_cache *cache = f->dst_cache;
-	struct ip_tnl_routes **slot = NULL;
-	struct ip_tnl_routes *r;
+	struct ip_tnl_dst_caches **slot = NULL;
+	struct ip_tnl_dst_caches *r;
 	struct rtable *rt;
 
-	if (f->routes) {
-		slot = &f->routes[f->inherit_tos ? f->tos >> IP_TNL_DSCP_SHIFT : 0];
+	if (f->dst_caches) {
+		slot = &f->dst_caches[f->inherit_tos ? f->tos >> IP_TNL_DSCP_SHIFT : 0];
 		r = READ_ONCE(*slot);
 		if (likely(r))
-			cache = likely(!r->mask) ? r->cache : ip_tnl_routes_path(r, skb);
+			cache = likely(!r->mask) ? r->cache : ip_tnl_dst_caches_select(r, skb);
 	}
 	rt = cache ? dst_cache_get_ip4(cache, &f->saddr) : NULL;
 	if (likely(rt))
@@ -252,8 +248,8 @@ static struct rtable *ip_tnl_route_get(struct sk_buff *skb, struct net *net, str
 }
 
 /*
- * Whether the segmenters know that what is below the outer IP header is another one: those
- * of UDP and GRE begin anew, and give the outer header's identifications to the inner one.
+ * Return true if the segmenter of the outer IP header treats the inner one as inner. Those
+ * of UDP and GRE treat it as an outermost one, and so confuse the identifications of both.
  */
 static bool ip_tnl_keeps_level(const struct ip_tnl_flow *f)
 {
@@ -261,12 +257,14 @@ static bool ip_tnl_keeps_level(const struct ip_tnl_flow *f)
 }
 
 /*
- * Whether a GSO packet can be segmented below the tunnel: all of its segments then
- * get what the tunnel would put before each of them. IPv4 has no longer packets than
- * those of 65,535 bytes; without DF each segment needs an identification of its own;
- * the segmenter of UDP, which FOU and GUE go by, copies the GRE header as it is, and what
- * it does with remote checksums see ip_tnl_fix_features(); the segmenters of lists and SCTP
- * do not go by size.
+ * Return true if segmenting a GSO packet below the tunnel gives what segmenting it before
+ * would. It does not
+ *
+ *	- beyond 65,535 bytes, the longest IPv4 packet;
+ *	- without DF, where the segments would get the same identification;
+ *	- in FOU and GUE with a GRE checksum or sequence number, as the UDP segmenter copies
+ *	  the GRE header, or with a remote checksum, see ip_tnl_fix_features();
+ *	- for numbered packets that are not segmented by size: frag lists and SCTP.
  */
 static bool ip_tnl_gso_ok(const struct sk_buff *skb, const struct ip_tnl_flow *f)
 {
@@ -285,8 +283,8 @@ static bool ip_tnl_gso_ok(const struct sk_buff *skb, const struct ip_tnl_flow *f
 }
 
 /*
- * Segments a packet before the tunnel, as the core does for a device without GSO;
- * each segment comes back by ndo_start_xmit(). Consumes @skb.
+ * Segments a packet before the tunnel, as the core does for a device without GSO; each
+ * segment takes ndo_start_xmit() again. Consumes @skb.
  */
 static void ip_tnl_xmit_segments(struct sk_buff *skb, struct net_device *dev,
 				 const struct ip_tnl_flow *f)
@@ -308,9 +306,9 @@ static void ip_tnl_xmit_segments(struct sk_buff *skb, struct net_device *dev,
 }
 
 /*
- * The path MTU has become smaller, or what was learned of it was forgotten, and TCP
- * does not know yet: its segments become smaller, as if it had known. Of other
- * protocols a segment is a message. Return: whether the segments fit now.
+ * When the path MTU has decreased, or a learned one has expired, TCP's segments may be too
+ * big until TCP knows. Those can be made smaller here; for other protocols a segment is a
+ * message. Return: true if the segments fit now.
  */
 static bool ip_tnl_gso_shrink(struct sk_buff *skb, unsigned int mtu)
 {
@@ -329,7 +327,7 @@ static bool ip_tnl_gso_shrink(struct sk_buff *skb, unsigned int mtu)
 	return true;
 }
 
-/* The payload's route learns the path MTU, and again before it would forget it. */
+/* Updates the path MTU of the payload's route, also if it is the same but would expire. */
 static void ip_tnl_learn_pmtu(struct sk_buff *skb, u32 mtu)
 {
 	struct dst_entry *dst = ip_tnl_payload_dst(skb);
@@ -342,7 +340,7 @@ static void ip_tnl_learn_pmtu(struct sk_buff *skb, u32 mtu)
 		skb_dst_update_pmtu_no_confirm(skb, mtu);
 }
 
-/* Whether a packet, or each of its segments, fits the path. */
+/* Return true if a packet, or each of its segments, fits into @mtu. */
 static bool ip_tnl_len_ok(struct sk_buff *skb, unsigned int l2_hlen, unsigned int mtu)
 {
 	if (skb->len - l2_hlen <= mtu)
@@ -354,13 +352,12 @@ static bool ip_tnl_len_ok(struct sk_buff *skb, unsigned int l2_hlen, unsigned in
 }
 
 /*
- * RFC 2003 5.1, RFC 2784 with RFC 1191: with DF in the outer header a payload
- * that does not fit is refused, and its sender told what would have fitted. A
- * payload that may be fragmented itself goes on, and of a GSO packet each segment is
- * looked at by itself. Return: whether the packet may go on; if not it is still the
- * caller's.
+ * RFC 2003 5.1, RFC 1191: with DF in the outer header a payload that does not fit is
+ * dropped, and its sender told the MTU. An IPv4 payload without DF goes on. A GSO packet is
+ * to be segmented, so that this is decided for each segment. Return: true if the packet may
+ * go on; if not, it is still the caller's.
  */
-static bool ip_tnl_fits(struct sk_buff *skb, const struct net_device *dev,
+static bool ip_tnl_check_pmtu(struct sk_buff *skb, const struct net_device *dev,
 			const struct rtable *rt, const struct ip_tnl_flow *f, __be16 payload_df)
 {
 	unsigned int l2_hlen = dev->type == ARPHRD_ETHER ? ETH_HLEN : 0;
@@ -386,8 +383,8 @@ static bool ip_tnl_fits(struct sk_buff *skb, const struct net_device *dev,
 }
 
 /*
- * While the underlay has been reporting errors (see ip_tnl_err()), each of them
- * lets one sender know that its packets may not arrive: RFC 2003 section 4.
+ * Soft errors (RFC 2003 section 4): each ICMP error that ip_tnl_err() counted lately is
+ * passed on to the sender of one packet.
  */
 static void ip_tnl_report_errors(struct sk_buff *skb, struct ip_tunnel *t)
 {
@@ -403,8 +400,8 @@ static void ip_tnl_report_errors(struct sk_buff *skb, struct ip_tunnel *t)
 	}
 }
 
-/* Room for all headers below the payload, and a device that asks for it next time. */
-static int ip_tnl_make_room(struct sk_buff *skb, struct net_device *dev,
+/* Makes headroom for all headers, and lets the device ask for it from now on. */
+static int ip_tnl_cow_head(struct sk_buff *skb, struct net_device *dev,
 			    const struct rtable *rt, int hlen)
 {
 	unsigned int room = LL_RESERVED_SPACE(rt->dst.dev) + rt->dst.header_len +
@@ -415,24 +412,23 @@ static int ip_tnl_make_room(struct sk_buff *skb, struct net_device *dev,
 }
 
 /**
- * ip_tnl_tx_route() - decide how a packet leaves, and make it ready
+ * ip_tnl_tx_prepare() - decide how a packet leaves, and make it ready
  * @skb: payload, network header at skb->data, basic IP header linear; on
  *	failure counted and consumed
  * @dev: tunnel device
  * @f: inputs; on success saddr, daddr, df, tos and ttl are final
  *
- * On success the skb has room for @f->hlen octets and the outer IP header, and
- * its offloads are prepared; its head may have moved.
+ * On success the skb has headroom for @f->hlen bytes and the outer IP header, and its
+ * offloads are prepared; its head may have moved.
  *
  * Context: softirq or BH off.
  *
- * Return: a reference to the route, which
- * ip_tnl_tx_send() takes over, or NULL.
+ * Return: a reference to the route, which ip_tnl_tx_send() consumes, or NULL.
  */
-struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
+struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
 			       struct ip_tnl_flow *f)
 {
-	const struct ip_tnl_payload in = ip_tnl_payload(skb, f->payload);
+	const struct ip_tnl_payload in = ip_tnl_payload(skb, f->inner_proto);
 	struct ip_tunnel *t = netdev_priv(dev);
 	struct rtable *rt;
 
@@ -452,7 +448,7 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 		DEV_STATS_INC(dev, collisions);
 		goto error_put;
 	}
-	if (!ip_tnl_fits(skb, dev, rt, f, in.df)) {
+	if (!ip_tnl_check_pmtu(skb, dev, rt, f, in.df)) {
 		if (!skb_is_gso(skb))
 			goto error_put;
 		ip_rt_put(rt);
@@ -464,7 +460,7 @@ struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
 	if (!f->ttl)
 		f->ttl = in.ttl ?: ip4_dst_hoplimit(&rt->dst);
 
-	if (ip_tnl_make_room(skb, dev, rt, f->hlen))
+	if (ip_tnl_cow_head(skb, dev, rt, f->hlen))
 		goto dropped;
 	if (iptunnel_handle_offloads(skb, f->gso_type))
 		goto dropped;
@@ -488,9 +484,9 @@ error:
 	kfree_skb(skb);
 	return NULL;
 }
-EXPORT_SYMBOL_GPL(ip_tnl_tx_route);
+EXPORT_SYMBOL_GPL(ip_tnl_tx_prepare);
 
-/* UDP encapsulation: its checksum covers addresses, so only now. Return: 0 or an errno. */
+/* Pushes the UDP encapsulation; its checksum covers the final addresses. Return: 0 or an errno. */
 static int ip_tnl_push_encap(struct sk_buff *skb, struct ip_tnl_flow *f)
 {
 	struct flowi4 fl4 = { .saddr = f->saddr, .daddr = f->daddr };
@@ -500,7 +496,7 @@ static int ip_tnl_push_encap(struct sk_buff *skb, struct ip_tnl_flow *f)
 	return f->encap_ops->build_header(skb, f->encap, &f->proto, &fl4);
 }
 
-/* A tunnel that is routed into itself by way of others comes back here for each of them. */
+/* Tunnels that are routed into each other recurse through ip_local_out(). */
 static bool ip_tnl_too_deep(const struct net_device *dev)
 {
 	if (likely(dev_recursion_level() <= IP_TUNNEL_RECURSION_LIMIT))
@@ -509,10 +505,7 @@ static bool ip_tnl_too_deep(const struct net_device *dev)
 	return true;
 }
 
-/*
- * The outer header. Identification is given to what may be fragmented only, RFC
- * 6864 4.1: an atomic datagram has 0.
- */
+/* The outer IP header. With DF its identification is 0 (RFC 6864 4.1: atomic datagrams). */
 static void ip_tnl_push_ip(struct sk_buff *skb, struct net *net, const struct rtable *rt,
 			   const struct ip_tnl_flow *f)
 {
@@ -533,13 +526,13 @@ static void ip_tnl_push_ip(struct sk_buff *skb, struct net *net, const struct rt
 }
 
 /**
- * ip_tnl_tx_send() - put the outer IP header on a packet and let it go
- * @skb: packet that the kind's own header starts, skb->dev the tunnel; consumed
- * @rt: from ip_tnl_tx_route(); its reference is consumed
+ * ip_tnl_tx_send() - push the outer IP header and transmit
+ * @skb: packet, the kind's own header at skb->data, skb->dev the tunnel; consumed
+ * @rt: from ip_tnl_tx_prepare(); its reference is consumed
  * @f: the same flow; its proto becomes that of the outer header
  *
- * The kernel's iptunnel_xmit() would do, but it computes an identification
- * (a siphash and an atomic counter) for each packet.
+ * iptunnel_xmit() would do, but it computes an identification (a siphash and an atomic
+ * counter) for each packet.
  *
  * Context: softirq or BH off.
  */
@@ -582,22 +575,17 @@ EXPORT_SYMBOL_GPL(ip_tnl_tx_send);
 int ip_tnl_fill_metadata_dst(struct net_device *dev, struct sk_buff *skb)
 {
 	const struct ip_tunnel *t = netdev_priv(dev);
-	struct ip_tunnel_info *info = skb_tunnel_info(skb);
-	struct ip_tunnel_key *key;
-	struct flowi4 fl4;
+	struct ip_tnl_flow f;
 	struct rtable *rt;
 
-	if (!info || ip_tunnel_info_af(info) != AF_INET)
+	if (!ip_tnl_flow_from_md(&f, skb))
 		return -EINVAL;
-	key = &info->key;
-	ip_tunnel_init_flow(&fl4, IPPROTO_GRE, key->u.ipv4.dst, key->u.ipv4.src,
-			    tunnel_id_to_key32(key->tun_id), key->tos & INET_DSCP_MASK, t->net,
-			    0, skb->mark, skb_get_hash(skb), key->flow_flags);
-	rt = ip_route_output_key(t->net, &fl4);
+	f.proto = ip_tnl_kind(dev)->defaults.protocol;
+	rt = ip_tnl_route_output(t->net, &f, skb_get_hash(skb), f.info->key.flow_flags);
 	if (IS_ERR(rt))
 		return PTR_ERR(rt);
 	ip_rt_put(rt);
-	key->u.ipv4.src = fl4.saddr;
+	f.info->key.u.ipv4.src = f.saddr;
 	return 0;
 }
 EXPORT_SYMBOL_GPL(ip_tnl_fill_metadata_dst);

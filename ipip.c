@@ -40,7 +40,7 @@ static int ipip_rcv_proto(struct sk_buff *skb, u8 protocol, __be16 proto)
 	if ((e->p.protocol && e->p.protocol != protocol) ||
 	    !xfrm4_policy_check(NULL, XFRM_POLICY_IN, skb))
 		goto drop;
-	if (e->p.external) {
+	if (e->p.collect_md) {
 		pkt.md = ip_tnl_rx_metadata(skb, 0, 0, 0);
 		if (!pkt.md)
 			goto drop;
@@ -113,7 +113,7 @@ static netdev_tx_t ipip_xmit(struct sk_buff *skb, struct net_device *dev)
 
 	f.proto = protocol;
 	f.gso_type = SKB_GSO_IPXIP4;
-	rt = ip_tnl_tx_route(skb, dev, &f);
+	rt = ip_tnl_tx_prepare(skb, dev, &f);
 	if (rt) {
 		skb_set_inner_ipproto(skb, protocol);
 		ip_tnl_tx_send(skb, rt, &f);
@@ -133,7 +133,7 @@ static int ipip_fill_forward_path(struct net_device_path_ctx *ctx, struct net_de
 	struct rtable *rt;
 	__be32 saddr;
 
-	if (!e || e->p.external || !e->p.remote || e->p.encap.type != TUNNEL_ENCAP_NONE ||
+	if (!e || e->p.collect_md || !e->p.remote || e->p.encap.type != TUNNEL_ENCAP_NONE ||
 	    e->p.protocol == IPPROTO_MPLS || !forward_path_is_ipv4(ctx) ||
 	    !net_eq(t->tunnel.net, dev_net(ctx->dev)))
 		return -EOPNOTSUPP;
@@ -248,7 +248,7 @@ static struct ip_tnl_kind ipip_kind = {
 	},
 	IP_TNL_PERNET(ipip_kind),
 	.fallback_name	= "tunl0",
-	.protocol	= IPPROTO_IPIP,
+	.defaults	= { .protocol = IPPROTO_IPIP },
 	.attrs = {
 		.link		= IFLA_IPTUN_LINK,
 		.local		= IFLA_IPTUN_LOCAL,

@@ -117,7 +117,7 @@ EXPORT_SYMBOL(xfrm4_tunnel_deregister);
 #define for_each_tunnel4(t, list) \
 	for (t = rcu_dereference(tunnel4_list[list]); t; t = rcu_dereference(t->next))
 
-/* Offers a packet with at least @hlen linear octets of payload to a list. */
+/* Offers a packet with at least @hlen linear bytes of payload to a list. */
 static int tunnel4_deliver(struct sk_buff *skb, int list, unsigned int hlen)
 {
 	struct xfrm_tunnel *t;

@@ -15,13 +15,13 @@
 #include <net/gre.h>
 
 /* RFC 2784 2.3: a packet with one of bits 1, 4 and 5 set is to be discarded. */
-#define GRE_REFUSED	(GRE_ROUTING | GRE_STRICT | cpu_to_be16(0x0400))
+#define GRE_INVALID_FLAGS	(GRE_ROUTING | GRE_STRICT | cpu_to_be16(0x0400))
 
 /* The options we emit, and the only ones a tunnel can be configured with. */
 #define GRE_OPTIONS	(GRE_CSUM | GRE_KEY | GRE_SEQ)
 
 /* What no tunnel can be configured with: another version, source routes. */
-#define GRE_NEVER	(GRE_VERSION | GRE_ROUTING)
+#define GRE_UNSUPPORTED_FLAGS	(GRE_VERSION | GRE_ROUTING)
 
 #define GRE_PROTO_WCCP	cpu_to_be16(0x883e)
 
@@ -34,7 +34,7 @@
  * @seq: sequence number, host byte order; 0 where absent
  * @keyed: whether @key was there
  * @erspan_ver: version of the ERSPAN header that follows, 0 if none does
- * @len: octets from the first of the GRE header to the payload, or to the
+ * @len: bytes from the first of the GRE header to the payload, or to the
  *	ERSPAN header
  */
 struct gre_header {
@@ -57,7 +57,7 @@ static inline bool gre_is_erspan(__be16 proto)
 }
 
 /**
- * gre_options_len() - octets of a GRE header that carries these options
+ * gre_options_len() - bytes of a GRE header that carries these options
  * @flags: GRE wire flags; all but %GRE_OPTIONS are ignored
  *
  * Return: 4, 8, 12 or 16.
@@ -68,7 +68,7 @@ static inline int gre_options_len(__be16 flags)
 		     (1 + hweight16((__force u16)(flags & GRE_OPTIONS))));
 }
 
-/* WCCP hides its payload type; version 2 also puts 4 octets before the packet. */
+/* WCCP hides its payload type; version 2 also puts 4 bytes before the packet. */
 static inline int gre_parse_wccp(struct sk_buff *skb, int at, __be16 payload,
 				 struct gre_header *h)
 {
@@ -122,7 +122,7 @@ static inline int gre_options_parse(struct sk_buff *skb, int at, struct gre_head
 	if (!pskb_may_pull(skb, at + sizeof(*base)))
 		return -EINVAL;
 	base = (const struct gre_base_hdr *)(skb->data + at);
-	if (base->flags & (GRE_REFUSED | GRE_VERSION))
+	if (base->flags & (GRE_INVALID_FLAGS | GRE_VERSION))
 		return -EINVAL;
 
 	h->flags = base->flags;
@@ -175,7 +175,7 @@ static inline int gre_header_parse(struct sk_buff *skb, int at, struct gre_heade
  * Covers header and payload (RFC 2784 2.4). A good sum is left with the skb
  * for the inner protocol to use.
  *
- * Return: whether it is right.
+ * Return: true if it is right.
  */
 static inline bool gre_checksum_ok(struct sk_buff *skb)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What ip_tunnel_core.ko offers to the tunnel kinds, grouped by the file that
- * implements it.
+ * What ip_tunnel_core.ko exports to the tunnel kinds, each function below the name
+ * of the file that implements it. ip_tnl_internal.h has what its files share.
  *
  * Two objects make a tunnel:
  *
@@ -25,6 +25,7 @@
 #include <net/rtnetlink.h>
 
 struct ip_tnl;
+struct ip_tnl_dst_caches;
 
 /**
  * struct ip_tnl_params - what a user can configure, as plain values
@@ -40,7 +41,7 @@ struct ip_tnl;
  * @tos: outer TOS; with bit 0 set, DSCP is taken from the payload
  * @ignore_df: do not copy the DF bit of an IPv4 payload
  * @unkeyed: received packets carry no key, whatever @i_flags says (ERSPAN type I)
- * @external: destination, key and options come with each packet, as metadata
+ * @collect_md: destination, key and options come with each packet, as metadata
  * @erspan_ver: ERSPAN version on the wire: 0 (type I), 1 (II), 2 (III)
  * @erspan_dir: ERSPAN type III direction, 0 ingress, 1 egress
  * @erspan_hwid: ERSPAN type III hardware id, 6 bits
@@ -64,7 +65,7 @@ struct ip_tnl_params {
 	u8	tos;
 	bool	ignore_df;
 	bool	unkeyed;
-	bool	external;
+	bool	collect_md;
 	u8	erspan_ver;
 	u8	erspan_dir;
 	u16	erspan_hwid;
@@ -76,7 +77,7 @@ struct ip_tnl_params {
 
 /**
  * struct ip_tnl_id - what identifies a tunnel to an arriving packet
- * @ends: source of the packet in the upper half, its destination in the lower;
+ * @addrs: source of the packet in the upper half, its destination in the lower;
  *	0 in the place of an address that the tunnel takes any of
  * @key: GRE key in the lower half, 0 where there is none; %IP_TNL_KEYED if the
  *	GRE header carries a key, so that key 0 differs from none, but never where
@@ -86,27 +87,8 @@ struct ip_tnl_params {
  * packet has one made, hashed and compared.
  */
 struct ip_tnl_id {
-	u64	ends;
+	u64	addrs;
 	u64	key;
-};
-
-#define IP_TNL_KEYED	BIT_ULL(32)
-
-/* The DSCP is above the ECN field (RFC 3168 5). */
-#define IP_TNL_DSCP_SHIFT	2
-
-/**
- * struct ip_tnl_routes - routes that are kept of one configuration and DSCP
- * @mask: of a flow's hash, which says which route it takes; 0 if there is one
- * @expires: jiffies after which several routes are to be chosen anew
- * @rcu: frees it after its last reader
- * @cache: the routes, @mask + 1
- */
-struct ip_tnl_routes {
-	u32			mask;
-	unsigned long		expires;
-	struct rcu_head		rcu;
-	struct dst_cache	cache[];
 };
 
 /**
@@ -116,7 +98,7 @@ struct ip_tnl_routes {
  * @tnl: the tunnel; outlives every reader of the entry
  * @p: the configuration
  * @rcu: frees the entry after its last reader
- * @routes: routes for @p and for nothing else, so that a reader of an old entry
+ * @dst_caches: routes for @p and for nothing else, so that a reader of an old entry
  *	cannot leave its route to the new one: none without a remote address, one,
  *	or one for each DSCP that the payload may have. NULL until a packet goes by it
  */
@@ -126,7 +108,7 @@ struct ip_tnl_entry {
 	struct ip_tnl		*tnl;
 	struct ip_tnl_params	p;
 	struct rcu_head		rcu;
-	struct ip_tnl_routes	*routes[];
+	struct ip_tnl_dst_caches	*dst_caches[];
 };
 
 /**
@@ -152,9 +134,6 @@ enum ip_tnl_class {
 	IP_TNL_CLASSES
 };
 
-/* In &ip_tnl_net.classes, what says that a class has bound tunnels is so many bits up. */
-#define IP_TNL_BOUND	16
-
 /* How many tunnels of a class there are, and how many of them are bound to a device. */
 struct ip_tnl_count {
 	unsigned int	all;
@@ -164,21 +143,21 @@ struct ip_tnl_count {
 /**
  * struct ip_tnl_net - the tunnels of one kind whose packets one namespace carries
  * @table: &ip_tnl_entry by &ip_tnl_id; written under RTNL, read under RCU
- * @classes: a bit for each &enum ip_tnl_class that @table has entries of, and
+ * @class_mask: a bit for each &enum ip_tnl_class that @table has entries of, and
  *	%IP_TNL_BOUND up one for each that it has bound ones of; as @table
- * @moves: goes up when an entry has come into @table; as @table
+ * @genid: goes up when an entry has come into @table; as @table
  * @count: of the entries in @table, by &enum ip_tnl_class; RTNL
  * @tunnels: the same tunnels, wherever their devices are; RTNL
- * @external: the device in external mode, or NULL
+ * @collect_md_dev: the device in external mode, or NULL
  * @fallback: device that takes what no tunnel wants (tunl0, gre0), or NULL
  */
 struct ip_tnl_net {
 	struct rhltable			table;
-	u32				classes;
-	unsigned int			moves;
+	u32				class_mask;
+	unsigned int			genid;
 	struct ip_tnl_count		count[IP_TNL_CLASSES];
 	struct list_head		tunnels;
-	struct net_device __rcu		*external;
+	struct net_device __rcu		*collect_md_dev;
 	struct net_device __rcu		*fallback;
 };
 
@@ -195,19 +174,21 @@ struct ip_tnl_attrs {
  * @device_ops: pernet device: ip_tnl_fallback_init(), ip_tnl_net_exit_rtnl()
  * @net_id: key of this kind's &ip_tnl_net
  * @fallback_name: name of the fallback device
- * @protocol: default &ip_tnl_params.protocol
- * @fallback_protocol: the fallback device's
+ * @defaults: configuration of a new device where its attributes say nothing
+ * @fallback_protocol: &ip_tnl_params.protocol of the fallback device
  * @options: GRE wire flags that can be configured; 0 for a kind without a header
- * @change_external: a change may name the external mode that the device has
+ * @change_collect_md: a change may name the external mode that the device has
  * @attrs: attribute numbers
  * @protocol_ok: whether an &ip_tnl_params.protocol can be configured
- * @hlen: octets of the kind's own header; NULL for a kind without one
+ * @hlen: bytes of the kind's own header; NULL for a kind without one
  * @prepare: makes a new device the sort of device that the params ask for,
  *	before it is registered. May be NULL.
  * @changed: follows a change of a registered device's params. May be NULL.
+ * @inherit: carries over, from the old params, what a change by netlink keeps
+ *	unless an attribute says otherwise. May be NULL.
  * @parse: reads the kind's own attributes into params that hold defaults and
  *	the common attributes already; @data is never NULL. RTNL held.
- * @fill: dumps the kind's own attributes by ip_tnl_put(), at most @fill_size octets
+ * @fill: dumps the kind's own attributes by ip_tnl_put(), at most @fill_size bytes
  * @fill_size: see @fill
  */
 struct ip_tnl_kind {
@@ -216,10 +197,10 @@ struct ip_tnl_kind {
 	struct pernet_operations	device_ops;
 	unsigned int			net_id;
 	const char			*fallback_name;
-	u8				protocol;
+	struct ip_tnl_params		defaults;
 	u8				fallback_protocol;
 	__be16				options;
-	bool				change_external;
+	bool				change_collect_md;
 	struct ip_tnl_attrs		attrs;
 	size_t				fill_size;
 
@@ -229,6 +210,7 @@ struct ip_tnl_kind {
 			   struct netlink_ext_ack *extack);
 	void	(*changed)(struct net_device *dev, const struct ip_tnl_params *old,
 			   const struct ip_tnl_params *p);
+	void	(*inherit)(struct ip_tnl_params *p, const struct ip_tnl_params *old);
 	int	(*parse)(struct nlattr *data[], struct ip_tnl_params *p,
 			 struct netlink_ext_ack *extack);
 	void	(*fill)(struct sk_buff *skb, const struct ip_tnl_params *p);
@@ -289,7 +271,7 @@ DEFINE_PERNET_EXIT_RTNL(_kind##_exit_rtnl)
 		PERNET_EXIT_RTNL(_kind##_exit_rtnl),				\
 	}
 
-/* ip_tunnel_core.c: kinds, namespaces, the life of a device */
+/* ip_tnl_main.c: kinds, namespaces */
 int ip_tnl_kind_register(struct ip_tnl_kind *kind);
 void ip_tnl_kind_unregister(struct ip_tnl_kind *kind);
 int ip_tnl_net_init(struct net *net, const struct ip_tnl_kind *kind);
@@ -297,45 +279,21 @@ void ip_tnl_net_exit(struct net *net, const struct ip_tnl_kind *kind);
 int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind);
 void ip_tnl_net_exit_rtnl(struct net *net, const struct ip_tnl_kind *kind,
 			  struct list_head *kill);
+
+/* ip_tnl_dev.c: the life of a device, and operations that all kinds have */
 void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind);
-netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t features);
 int ip_tnl_init(struct net_device *dev);
 void ip_tnl_uninit(struct net_device *dev);
+netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t features);
+int ip_tnl_change_mtu(struct net_device *dev, int mtu);
+int ip_tnl_get_iflink(const struct net_device *dev);
 
-/* ip_tnl_carry.c: what only a driver knows, for the one that replaces it */
-int ip_tnl_wanted_index(struct net *net, const char *name);
-int ip_tnl_carry_init(void);
-void ip_tnl_carry_exit(void);
-
-/* ip_tnl_table.c: the lookup table */
-int ip_tnl_table_init(struct ip_tnl_net *tn);
-void ip_tnl_table_destroy(struct ip_tnl_net *tn);
-struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_params *p);
-void ip_tnl_entry_free(struct ip_tnl_entry *e);
-int ip_tnl_table_insert(struct ip_tnl_net *tn, struct ip_tnl_entry *e);
-void ip_tnl_table_remove(struct ip_tnl_net *tn, struct ip_tnl_entry *e);
-bool ip_tnl_is_duplicate(const struct ip_tnl_params *a, const struct ip_tnl_params *b);
-struct ip_tnl_entry *ip_tnl_table_find(struct ip_tnl_net *tn, const struct ip_tnl_params *p);
-struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int link, __be32 remote,
-				   __be32 local, __be32 key, bool keyed);
-
-/* ip_tnl_config.c: one way from any user interface to a configured device */
-int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p);
-struct rtable *ip_tnl_route(struct net *net, const struct ip_tnl_params *p, __be32 *saddr);
+/* ip_tnl_config.c: from any user interface to a configured device */
 int ip_tnl_add(struct net_device *dev, struct net *net, const struct ip_tnl_params *p,
 	       unsigned int mtu, struct netlink_ext_ack *extack);
-int ip_tnl_change(struct net_device *dev, const struct ip_tnl_params *p, bool set_mtu,
-		  struct netlink_ext_ack *extack);
-int ip_tnl_change_mtu(struct net_device *dev, int mtu);
 
 /* ip_tnl_netlink.c: ip link */
-int ip_tnl_newlink(struct net_device *dev, struct rtnl_newlink_params *params,
-		   struct netlink_ext_ack *extack);
-int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr *data[],
-		      struct netlink_ext_ack *extack);
 void ip_tnl_dellink(struct net_device *dev, struct list_head *head);
-size_t ip_tnl_get_size(const struct net_device *dev);
-int ip_tnl_fill_info(struct sk_buff *skb, const struct net_device *dev);
 
 static inline void __ip_tnl_put(struct sk_buff *skb, int type, const void *value, int size)
 {
@@ -360,12 +318,13 @@ do {										\
 	__ip_tnl_put(skb, type, &ip_tnl_value, sizeof(ip_tnl_value));		\
 } while (0)
 
-struct net *ip_tnl_get_link_net(const struct net_device *dev);
-int ip_tnl_get_iflink(const struct net_device *dev);
-
 /* ip_tnl_ioctl.c: ip tunnel */
 int ip_tnl_siocdevprivate(struct net_device *dev, struct ifreq *ifr, void __user *data, int cmd);
 int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd);
+
+/* ip_tnl_table.c: lookup */
+struct ip_tnl_entry *ip_tnl_lookup(struct ip_tnl_net *tn, int iif, __be32 remote, __be32 local,
+				   __be32 key, bool keyed);
 
 /* ip_tnl_rx.c: receive */
 
@@ -374,7 +333,7 @@ int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd);
  * @options: GRE wire flags that it carries (csum, key, seq); 0 for ipip
  * @proto: ethertype of the payload, network byte order
  * @seq: GRE sequence number, host byte order
- * @hlen: octets from skb->data to the payload
+ * @hlen: bytes from skb->data to the payload
  * @md: metadata that the packet is to be delivered with, or NULL; the
  *	reference goes with the packet
  */
@@ -386,8 +345,6 @@ struct ip_tnl_packet {
 	struct metadata_dst *md;
 };
 
-int ip_tnl_rx_init(void);
-void ip_tnl_rx_exit(void);
 struct metadata_dst *ip_tnl_rx_metadata(struct sk_buff *skb, __be16 options, __be32 key,
 					int opt_size);
 void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
@@ -395,22 +352,11 @@ void ip_tnl_rcv(const struct ip_tnl_entry *e, struct sk_buff *skb,
 void ip_tnl_rcv_bad_csum(const struct ip_tnl_entry *e, struct sk_buff *skb);
 void ip_tnl_rcv_drop(struct sk_buff *skb);
 
-/* ip_tnl_cell.c: from the tunnel to the payload's stack */
-int ip_tnl_cells_init(void);
-void ip_tnl_cells_exit(void);
-void ip_tnl_cell_receive(struct sk_buff *skb);
-void ip_tnl_cells_settle(void);
-
 /* ip_tnl_icmp.c: errors that the underlay reports */
 int ip_tnl_err(const struct ip_tnl_entry *e, struct sk_buff *skb, u32 info, bool soft);
 
-/* ip_tnl_route.c: routes of outer packets (struct ip_tnl_flow is below) */
-struct ip_tnl_flow;
-
-struct rtable *ip_tnl_route_lookup(struct sk_buff *skb, struct net *net, struct ip_tnl_flow *f,
-				   struct ip_tnl_routes **slot);
-struct dst_cache *ip_tnl_routes_path(struct ip_tnl_routes *r, struct sk_buff *skb);
-void ip_tnl_routes_free(struct ip_tnl_routes *r);
+/* ip_tnl_route.c: routes of outer packets */
+struct rtable *ip_tnl_route(struct net *net, const struct ip_tnl_params *p, __be32 *saddr);
 
 /* ip_tnl_tx.c: transmit */
 
@@ -426,9 +372,9 @@ void ip_tnl_routes_free(struct ip_tnl_routes *r);
  * @tos: outer TOS; final after routing
  * @inherit_tos: take the TOS from a payload that has one
  * @ignore_df: leave the payload's DF bit out
- * @external: no destination other than @daddr
- * @payload: ethertype of what the network header points at, network byte order
- * @hlen: octets that will be pushed between outer IP header and payload
+ * @collect_md: no destination other than @daddr
+ * @inner_proto: ethertype of what the network header points at, network byte order
+ * @hlen: bytes that will be pushed between outer IP header and payload
  * @link: underlay device index or 0
  * @mark: mark for the outer route
  * @gso_type: SKB_GSO_* of this encapsulation
@@ -436,8 +382,8 @@ void ip_tnl_routes_free(struct ip_tnl_routes *r);
  * @encap_ops: who makes it, and says how long it is; NULL where there is none
  * @info: metadata of the packet, if that decides how it leaves
  * @dst_cache: where the packet's metadata keeps the route, or NULL
- * @routes: else &ip_tnl_entry.routes of a tunnel with a remote address, or NULL
- * @ll_hlen: octets of a link-layer header that was taken off the packet
+ * @dst_caches: else &ip_tnl_entry.dst_caches of a tunnel with a remote address, or NULL
+ * @ll_hlen: bytes of a link-layer header that was taken off the packet
  */
 struct ip_tnl_flow {
 	__be32	daddr;
@@ -450,8 +396,8 @@ struct ip_tnl_flow {
 	u8	tos;
 	bool	inherit_tos;
 	bool	ignore_df;
-	bool	external;
-	__be16	payload;
+	bool	collect_md;
+	__be16	inner_proto;
 	int	hlen;
 	int	link;
 	u32	mark;
@@ -460,18 +406,9 @@ struct ip_tnl_flow {
 	const struct ip_tunnel_encap_ops *encap_ops;
 	struct ip_tunnel_info *info;
 	struct dst_cache *dst_cache;
-	struct ip_tnl_routes **routes;
+	struct ip_tnl_dst_caches **dst_caches;
 	int	ll_hlen;
 };
-
-/* Mark of a super-packet whose segments are to be numbered: ip_gre_gso.c. */
-#define IP_TNL_GSO_NUMBERED	SKB_GSO_SCTP
-
-/* How many packets this will have been on the wire. */
-static inline u16 ip_tnl_segments(const struct sk_buff *skb)
-{
-	return skb_shinfo(skb)->gso_segs ?: 1;
-}
 
 /* A configured TOS with bit 0 set asks for the payload's. */
 static inline void ip_tnl_flow_set_tos(struct ip_tnl_flow *f, u8 tos)
@@ -481,9 +418,23 @@ static inline void ip_tnl_flow_set_tos(struct ip_tnl_flow *f, u8 tos)
 }
 
 bool ip_tnl_flow_init(struct ip_tnl_flow *f, struct ip_tnl_entry *e, const struct sk_buff *skb);
-struct rtable *ip_tnl_tx_route(struct sk_buff *skb, struct net_device *dev,
-			       struct ip_tnl_flow *f);
-int ip_tnl_fill_metadata_dst(struct net_device *dev, struct sk_buff *skb);
+struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
+				 struct ip_tnl_flow *f);
 void ip_tnl_tx_send(struct sk_buff *skb, struct rtable *rt, struct ip_tnl_flow *f);
+int ip_tnl_fill_metadata_dst(struct net_device *dev, struct sk_buff *skb);
+
+/* ip_tnl_gso.c: sequence numbers of GSO packets */
+
+/* Mark of a GSO packet whose segments are to be numbered: ip_gre_gso.c. */
+#define IP_TNL_GSO_NUMBERED	SKB_GSO_SCTP
+
+/* How many packets this will have been on the wire. */
+static inline u16 ip_tnl_segments(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_segs ?: 1;
+}
+
+int ip_tnl_gso_hook(void);
+void ip_tnl_gso_unhook(void);
 
 #endif /* _IPTNL_IP_TNL_H */

@@ -59,7 +59,7 @@ static_assert(true)
 /*
  * ndo_fill_forward_path of an IPv4 tunnel that carries IPv4: netfilter's flow
  * table puts the outer header on itself. FORWARD_PATH_TUN(fn) is NULL where
- * there is no such kind of path; then the tunnel ends it, as it should.
+ * there is no such kind of path; then the endpoints it, as it should.
  * The flow table looks up the route to daddr itself, or where the path says
  * what is inside as inner_proto, takes over dst and the reference to it.
  *

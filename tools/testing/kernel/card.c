@@ -77,7 +77,7 @@ static const struct net_device_ops card_ops;
 /* ---- what is kept for the reader */
 
 struct card_record {
-	u32	len;		/* octets that follow */
+	u32	len;		/* bytes that follow */
 	u32	what;		/* enum ip_tnl_card_record */
 };
 
@@ -228,7 +228,7 @@ enum card_order_flags {
 	FLAG_CRC	= 8,	/* and it is SCTP's */
 };
 
-/* What is written to the device: orders, each with its frame, and padded to 4 octets. */
+/* What is written to the device: orders, each with its frame, and padded to 4 bytes. */
 struct card_order {
 	u32	len;		/* of the frame */
 	u32	ifindex;
@@ -239,8 +239,8 @@ struct card_order {
 	u16	gso_segs;
 	u16	csum_start;
 	u16	csum_offset;
-	u16	head;		/* octets in the linear part, 0: all */
-	u16	piece;		/* octets of each skb in the list of fragments, 0: no list, but pages */
+	u16	head;		/* bytes in the linear part, 0: all */
+	u16	piece;		/* bytes of each skb in the list of fragments, 0: no list, but pages */
 	u16	reserved;
 };
 
@@ -373,7 +373,7 @@ static int card_order(struct net_device *dev, const struct card_order *o, const 
 	return 0;
 }
 
-/* Return: octets of the order, or an errno. */
+/* Return: bytes of the order, or an errno. */
 static int card_take_order(struct net *net, const u8 *from, size_t left)
 {
 	const struct card_order *o = (const struct card_order *)from;
@@ -446,7 +446,7 @@ static ssize_t card_write(struct file *file, const char __user *from, size_t len
 	return size < 0 ? size : len;
 }
 
-/* All that was kept, in one go: struct card_record, octets; and so on. */
+/* All that was kept, in one go: struct card_record, bytes; and so on. */
 static ssize_t card_read(struct file *file, char __user *to, size_t len, loff_t *pos)
 {
 	unsigned int used;

@@ -4,7 +4,7 @@
 
 #include <linux/skbuff.h>
 
-#define CARD_FRAME_MAX	0x12000		/* octets: a frame that is not cut yet */
+#define CARD_FRAME_MAX	0x12000		/* bytes: a frame that is not cut yet */
 
 /* What says how /dev/ip_tnl_card is read: frames, and complaints as text. */
 enum ip_tnl_card_record { CARD_FRAME, CARD_COMPLAINT };

@@ -33,7 +33,7 @@ enum what {
  * @nhs: parameter of gre_parse_header()
  * @csum: whether it gets a pointer for a wrong checksum
  * @summed: skb->ip_summed
- * @linear: how many octets of the packet are linear
+ * @linear: how many bytes of the packet are linear
  * @data: packet, or name of a device
  */
 struct call {
@@ -104,7 +104,7 @@ static int call_register(const struct call *c)
 
 /* ---- a packet of our own */
 
-/* The first @linear octets in one piece, the rest in a page. */
+/* The first @linear bytes in one piece, the rest in a page. */
 static struct sk_buff *make_packet(const struct call *c, unsigned int len)
 {
 	unsigned int linear = min_t(unsigned int, c->linear, len);

@@ -242,7 +242,7 @@ static void set_up(struct tunnel *t, bool up)
 static void set_external(struct tunnel *t)
 {
 	twin.external = t;
-	rcu_assign_pointer(tn->external, t ? t->tnl->tunnel.dev : NULL);
+	rcu_assign_pointer(tn->collect_md_dev, t ? t->tnl->tunnel.dev : NULL);
 }
 
 static void set_fallback(struct tunnel *t)
@@ -268,7 +268,7 @@ static void delete(struct tunnel *t)
 	count_removal();
 }
 
-/* Whether @t may have @c, by the twin; the table must say the same. */
+/* Return true if @t may have @c, by the twin; the table must say the same. */
 static bool is_free(const struct config *c, const struct tunnel *t)
 {
 	const struct tunnel *any = ip_tnl_twin_find(&twin, c, NULL);

@@ -25,7 +25,7 @@ static const char * const rule_names[RULES] = {
  * @w: twin
  * @name: of the rule to get wrong, "" for none
  *
- * Return: whether there is such a rule.
+ * Return: true if there is such a rule.
  */
 bool ip_tnl_twin_set_wrong(struct twin *w, const char *name)
 {
@@ -36,7 +36,7 @@ bool ip_tnl_twin_set_wrong(struct twin *w, const char *name)
 	return false;
 }
 
-/* Whether the packets of this tunnel carry its key. */
+/* Return true if the packets of this tunnel carry its key. */
 static bool has_key(const struct config *c)
 {
 	return c->keyed && !c->unkeyed;
@@ -69,7 +69,7 @@ static bool key_fits(const struct twin *w, const struct config *c, const struct 
 	return keyed == p->keyed || wildcard || w->wrong == RULE_KEY;
 }
 
-/* Whether the newer of two that are equally good wins. */
+/* Return true if the newer of two that are equally good wins. */
 static bool newer_wins(const struct twin *w, enum closeness close, bool bound)
 {
 	if (close == BOTH_ADDRESSES && !bound)

@@ -20,7 +20,7 @@ from wire import Tun
 HERE = os.path.dirname(os.path.abspath(__file__))
 DOCUMENT = os.path.join(HERE, "../../../doc/troubleshooting.md")
 TRACING = "/sys/kernel/tracing/"
-NOT_HERE = {"ip_tnl_cell_receive", "ip_tnl_cell_poll", "ip_tnl_tx_send"}
+NOT_HERE = {"ip_tnl_backlog_enqueue", "ip_tnl_backlog_poll", "ip_tnl_tx_send"}
 
 
 def inner():

@@ -1,156 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * iptnl: what all tunnel kinds share.
+ * ip_tunnel_core: what all tunnel kinds share.
  *
- * This file: a kind's registration, its state in a namespace, and the life of
- * a device from setup to free. The rest of the module:
+ * This file: the registration of kinds, their state in a namespace, the module.
+ * Below it, each file calls only those under it:
  *
- *	ip_tnl_carry.c		what is carried to the next driver
- *	ip_tnl_table.c		which tunnel a packet belongs to
- *	ip_tnl_rx.c		out of the tunnel
- *	ip_tnl_cell.c		and to the payload's stack
- *	ip_tnl_tx.c		into the tunnel
- *	ip_tnl_route.c		by which route
- *	ip_tnl_icmp.c		errors that come back
- *	ip_tnl_config.c		from parameters to a configured device
  *	ip_tnl_netlink.c	parameters from ip link
  *	ip_tnl_ioctl.c		parameters from ip tunnel
- *
- * Lifetime of a tunnel. ip_tnl_uninit() takes its entry out of the table. It
- * runs after the device is down and unlisted, and unregister_netdevice_many()
- * waits for a grace period between it and the priv_destructor; so a packet
- * that still found the entry is in its CPU's queue by then. ip_tnl_free() waits
- * until it has left that, and with it the device, which the core then frees.
+ *	ip_tnl_config.c		from parameters to a configured device
+ *	ip_tnl_dev.c		the life of a device
+ *	ip_tnl_carry.c		what is handed over to the next driver
+ *	ip_tnl_icmp.c		errors that come back
+ *	ip_tnl_rx.c		receive
+ *	ip_tnl_backlog.c	and on to the payload's stack
+ *	ip_tnl_table.c		which tunnel a packet belongs to
+ *	ip_tnl_tx.c		transmit
+ *	ip_tnl_route.c		and by which route
+ *	ip_tnl_gso.c		sequence numbers of GSO packets
  */
-#include <linux/ethtool.h>
-#include <linux/if_arp.h>
 #include <linux/module.h>
-#include <net/gre.h>
 
-#include "ip_tnl.h"
+#include "ip_tnl_internal.h"
 #include "iptnl_version.h"
-
-/*
- * Of payloads that are no tunnels' packets. Those are segmented and have their
- * checksum when they come (hw_enc_features stays the core's): who takes the outer
- * header off could not say any more that there is still a tunnel in the packet.
- */
-#define IP_TNL_FEATURES	(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_HIGHDMA | \
-			 NETIF_F_HW_CSUM | NETIF_F_GSO_SOFTWARE)
-
-static void ip_tnl_free(struct net_device *dev)
-{
-	ip_tnl_cells_settle();
-}
-
-static void ip_tnl_get_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
-{
-	strscpy(info->driver, dev->rtnl_link_ops->kind, sizeof(info->driver));
-	strscpy(info->version, IPTNL_VERSION, sizeof(info->version));
-}
-
-static const struct ethtool_ops ip_tnl_ethtool_ops = {
-	.get_drvinfo	= ip_tnl_get_drvinfo,
-};
-
-/**
- * ip_tnl_setup() - what all tunnel devices have in common
- * @dev: device just allocated; of an Ethernet kind, through ether_setup()
- *	already; the kind sets its type and operations
- * @kind: its kind
- *
- * Context: process.
- */
-void ip_tnl_setup(struct net_device *dev, struct ip_tnl_kind *kind)
-{
-	struct ip_tnl *t = netdev_priv(dev);
-
-	INIT_LIST_HEAD(&t->list);
-	t->tunnel.dev = dev;
-	t->tunnel.ip_tnl_net_id = kind->net_id;
-
-	dev->rtnl_link_ops = &kind->link_ops;
-	dev->ethtool_ops = &ip_tnl_ethtool_ops;
-	if (dev->type != ARPHRD_ETHER) {
-		dev->flags = IFF_NOARP;
-		dev->addr_len = 4;
-	}
-	dev->features |= IP_TNL_FEATURES;
-	dev->hw_features |= IP_TNL_FEATURES;
-	dev->vlan_features |= IP_TNL_FEATURES;
-	dev->mpls_features |= IP_TNL_FEATURES & ~NETIF_F_GSO_MASK;
-	netif_set_lltx(dev);
-	netif_keep_dst(dev);
-	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
-	dev->needs_free_netdev = true;
-	dev->priv_destructor = ip_tnl_free;
-}
-EXPORT_SYMBOL_GPL(ip_tnl_setup);
-
-/**
- * ip_tnl_fix_features() - ndo_fix_features
- * @dev: tunnel device
- * @features: wanted
- *
- * No segmenter puts a GRE checksum or sequence number below a UDP header; and that of UDP
- * marks segments whose checksum it leaves to the far end as if that had finished it, which
- * a far end on this host believes.
- *
- * Context: RTNL.
- *
- * Return: what can be had with the present configuration.
- */
-netdev_features_t ip_tnl_fix_features(struct net_device *dev, netdev_features_t features)
-{
-	const struct ip_tnl_entry *e = ip_tnl_entry_rtnl(netdev_priv(dev));
-
-	if (!e || e->p.encap.type == TUNNEL_ENCAP_NONE)
-		return features;
-	if (e->p.o_flags & (GRE_CSUM | GRE_SEQ) || e->p.encap.flags & TUNNEL_ENCAP_FLAG_REMCSUM)
-		features &= ~NETIF_F_GSO_SOFTWARE;
-	return features;
-}
-EXPORT_SYMBOL_GPL(ip_tnl_fix_features);
-
-/**
- * ip_tnl_init() - ndo_init
- * @dev: device being registered
- *
- * Context: RTNL.
- *
- * Return: 0.
- */
-int ip_tnl_init(struct net_device *dev)
-{
-	netdev_lockdep_set_classes(dev);
-	return 0;
-}
-EXPORT_SYMBOL_GPL(ip_tnl_init);
-
-/**
- * ip_tnl_uninit() - ndo_uninit: no packet finds the tunnel any more
- * @dev: device that is down; may have been through here before
- *
- * Context: RTNL.
- */
-void ip_tnl_uninit(struct net_device *dev)
-{
-	struct ip_tnl_kind *kind = ip_tnl_kind(dev);
-	struct ip_tnl *t = netdev_priv(dev);
-	struct ip_tnl_net *tn = ip_tnl_net(t->tunnel.net, kind);
-	struct ip_tnl_entry *e = ip_tnl_entry_rtnl(t);
-
-	if (rtnl_dereference(tn->fallback) == dev)
-		RCU_INIT_POINTER(tn->fallback, NULL);
-	if (rtnl_dereference(tn->external) == dev)
-		RCU_INIT_POINTER(tn->external, NULL);
-	if (!e)
-		return;
-	RCU_INIT_POINTER(t->entry, NULL);
-	list_del_init(&t->list);
-	ip_tnl_table_remove(tn, e);
-}
-EXPORT_SYMBOL_GPL(ip_tnl_uninit);
 
 /**
  * ip_tnl_net_init() - pernet init of a kind's table
@@ -201,11 +72,8 @@ EXPORT_SYMBOL_GPL(ip_tnl_net_exit);
  */
 int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind)
 {
-	const struct ip_tnl_params any = {
-		.protocol	= kind->fallback_protocol,
-		.erspan_ver	= 1,
-	};
 	struct ip_tnl_net *tn = ip_tnl_net(net, kind);
+	struct ip_tnl_params any = kind->defaults;
 	struct net_device *dev;
 	int err;
 
@@ -217,6 +85,7 @@ int ip_tnl_fallback_init(struct net *net, struct ip_tnl_kind *kind)
 		return -ENOMEM;
 	dev_net_set(dev, net);
 	netif_set_netns_immutable(dev);
+	any.protocol = kind->fallback_protocol;
 
 	rtnl_lock();
 	rcu_assign_pointer(tn->fallback, dev);
@@ -312,13 +181,13 @@ EXPORT_SYMBOL_GPL(ip_tnl_kind_unregister);
 
 static int __init ip_tnl_core_init(void)
 {
-	int err = ip_tnl_cells_init();
+	int err = ip_tnl_backlog_init();
 
 	if (err)
 		return err;
 	err = ip_tnl_rx_init();
 	if (err)
-		goto exit_cells;
+		goto exit_backlog;
 	err = ip_tnl_carry_init();
 	if (err)
 		goto exit_rx;
@@ -326,8 +195,8 @@ static int __init ip_tnl_core_init(void)
 
 exit_rx:
 	ip_tnl_rx_exit();
-exit_cells:
-	ip_tnl_cells_exit();
+exit_backlog:
+	ip_tnl_backlog_exit();
 	return err;
 }
 
@@ -335,7 +204,7 @@ static void __exit ip_tnl_core_exit(void)
 {
 	ip_tnl_carry_exit();
 	ip_tnl_rx_exit();
-	ip_tnl_cells_exit();
+	ip_tnl_backlog_exit();
 	rcu_barrier();		/* entries and routes are freed by us */
 }
 

@@ -2,26 +2,24 @@
 /*
  * ip_gre: GRE (RFC 2784, RFC 2890) in IPv4, for three kinds of payload.
  *
- * This file: what the kinds have in common on the wire, and the module. The
- * rest of the module:
+ * This file: receive, for all of them, and the module. Below it:
  *
- *	ip_gre_l3.c		gre: any ethertype; neighbours are tunnel ends
+ *	ip_gre_l3.c		gre: any ethertype; neighbours are endpoints
  *	ip_gre_tap.c		gretap: Ethernet frames
  *	ip_gre_erspan.c		erspan: mirrored Ethernet frames
+ *	ip_gre_ether.c		what gretap and erspan share
+ *	ip_gre_tx.c		transmit, for all of them
  *	ip_gre_config.c		attributes, multicast groups
- *	ip_gre_gso.c		super-packets with sequence numbers
  *	ip_gre_vport.c		the gretap that openvswitch makes, before 7.3
  *	ip_gre_export.c		the symbol for that
  */
 #include <linux/icmpv6.h>
 #include <linux/if_arp.h>
 #include <linux/module.h>
-#include <linux/mpls.h>
 #include <net/dst_metadata.h>
 #include <net/gre.h>
 #include <net/icmp.h>
 #include <net/ip.h>
-#include <net/mpls.h>
 
 #include "gre_header.h"
 #include "ip_gre.h"
@@ -64,7 +62,7 @@ static bool gre_is_looped(const struct sk_buff *skb)
 /* A device without a fixed far end tells with each packet where it came from. */
 static bool gre_wants_metadata(const struct ip_tnl_entry *e, const struct gre_header *h)
 {
-	return e->p.external || (!e->p.remote && !gre_is_erspan(h->proto));
+	return e->p.collect_md || (!e->p.remote && !gre_is_erspan(h->proto));
 }
 
 static struct metadata_dst *gre_metadata(struct sk_buff *skb, const struct gre_header *h)
@@ -122,7 +120,7 @@ drop:
 
 /*
  * An error about an IPv6 payload goes on to the payload's sender, with as much
- * of the payload as RFC 4884 4.1 says the error quotes. Return: whether it did.
+ * of the payload as RFC 4884 4.1 says the error quotes. Return: true if it did.
  */
 static bool gre_relay_icmpv6(struct sk_buff *skb, const struct gre_header *h, int offset)
 {
@@ -139,7 +137,7 @@ static bool gre_relay_icmpv6(struct sk_buff *skb, const struct gre_header *h, in
 	return !ip6_err_gen_icmpv6_unreach(skb, offset + h->len, icmp->type, quoted);
 }
 
-/* Not every tunnel end that refuses a packet says that none will arrive. */
+/* Not every endpoint that refuses a packet says that none will arrive. */
 static bool gre_err_is_soft(const struct icmphdr *icmp)
 {
 	return icmp->type != ICMP_DEST_UNREACH || icmp->code != ICMP_PORT_UNREACH;
@@ -171,88 +169,6 @@ static const struct gre_protocol gre_protocol = {
 	.err_handler	= gre_err,
 };
 
-/* Transmit */
-
-/**
- * ip_tnl_gre_xmit_drop() - give up a packet that cannot be sent as it is
- * @skb: counted as dropped on @dev and consumed
- * @dev: tunnel device
- *
- * Return: what ndo_start_xmit returns.
- */
-netdev_tx_t ip_tnl_gre_xmit_drop(struct sk_buff *skb, struct net_device *dev)
-{
-	DEV_STATS_INC(dev, tx_dropped);
-	kfree_skb(skb);
-	return NETDEV_TX_OK;
-}
-
-/*
- * The GRE segmenter puts all that lies between the outer IP header and what the
- * inner headers point at before each segment. So a label stack can go with the
- * GRE header: inner headers point behind it, as MPLS left them. (The segmenter
- * of MPLS needs those offsets for itself.) Return: octets of labels, -EINVAL.
- */
-static int gre_mpls_labels(const struct sk_buff *skb)
-{
-	int len = skb_inner_network_offset(skb) - skb_network_offset(skb);
-
-	return len > 0 && !(len % MPLS_HLEN) ? len : -EINVAL;
-}
-
-/* Inner headers point behind the labels. The transport header may be lost by now. */
-static void gre_skip_labels(struct sk_buff *skb, int labels)
-{
-	skb_set_inner_mac_header(skb, labels);
-	skb_set_inner_network_header(skb, labels);
-	if (skb->ip_summed == CHECKSUM_PARTIAL)
-		skb_set_inner_transport_header(skb, skb_checksum_start_offset(skb));
-}
-
-/**
- * ip_tnl_gre_send() - the way of a packet from a kind's ndo_start_xmit on
- * @skb: payload at skb->data; consumed
- * @dev: tunnel device
- * @f: from ip_tnl_flow_init()
- * @proto: ethertype for the GRE header, network byte order
- * @inner: header between the GRE header and the payload, or NULL
- * @inner_len: its octets
- *
- * Context: softirq or BH off.
- */
-void ip_tnl_gre_send(struct sk_buff *skb, struct net_device *dev, struct ip_tnl_flow *f,
-		     __be16 proto, const void *inner, int inner_len)
-{
-	bool mpls = skb_is_gso(skb) && eth_p_mpls(proto);
-	struct ip_tunnel *t = netdev_priv(dev);
-	__be16 inner_proto = mpls ? skb->inner_protocol : proto;
-	int labels = mpls ? gre_mpls_labels(skb) : 0;
-	struct rtable *rt;
-	u32 seq = 0;
-
-	if (labels < 0) {
-		ip_tnl_gre_xmit_drop(skb, dev);
-		return;
-	}
-	f->proto = IPPROTO_GRE;
-	f->hlen += gre_options_len(f->options) + inner_len;
-	f->gso_type = f->options & GRE_CSUM ? SKB_GSO_GRE_CSUM : SKB_GSO_GRE;
-	if (f->options & GRE_SEQ)
-		f->gso_type |= IP_TNL_GSO_NUMBERED;
-	rt = ip_tnl_tx_route(skb, dev, f);
-	if (!rt)
-		return;
-	if (f->options & GRE_SEQ)
-		seq = atomic_fetch_add(ip_tnl_segments(skb), &t->o_seqno);
-	skb_set_inner_protocol(skb, inner_proto);
-	if (mpls)
-		gre_skip_labels(skb, labels);
-	if (inner_len)
-		memcpy(skb_push(skb, inner_len), inner, inner_len);
-	gre_header_push(skb, f->options, proto, f->key, seq);
-	ip_tnl_tx_send(skb, rt, f);
-}
-
 /* Module */
 
 static struct ip_tnl_kind *const gre_kinds[] = {
@@ -269,11 +185,11 @@ static int __init gre_init(void)
 {
 	int i, err;
 
-	err = ip_tnl_gre_gso_init();
+	err = ip_tnl_gso_hook();
 	if (err)
 		return err;
 	for (i = 0; i < ARRAY_SIZE(gre_kinds); i++) {
-		err = ip_tnl_kind_register(gre_kinds[i]);
+		err = ip_tnl_gre_kind_register(gre_kinds[i]);
 		if (err)
 			goto unregister;
 	}
@@ -284,7 +200,7 @@ static int __init gre_init(void)
 
 unregister:
 	gre_unregister_kinds(i);
-	ip_tnl_gre_gso_exit();
+	ip_tnl_gso_unhook();
 	return err;
 }
 
@@ -292,7 +208,7 @@ static void __exit gre_exit(void)
 {
 	gre_del_protocol(&gre_protocol, GREPROTO_CISCO);
 	gre_unregister_kinds(ARRAY_SIZE(gre_kinds));
-	ip_tnl_gre_gso_exit();
+	ip_tnl_gso_unhook();
 }
 
 module_init(gre_init);

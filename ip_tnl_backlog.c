@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From the tunnel to the payload's stack: a backlog and a NAPI context for each CPU.
+ *
+ *	ip_tnl_rcv		ip_tnl_backlog_enqueue(), on the same CPU
+ *	NAPI			ip_tnl_backlog_poll(): through GRO, or without it
+ *
+ * The backlog keeps the stack flat however deep tunnels are nested, and delivers packets
+ * in batches. The kernel's gro_cells do that for one device, with a NAPI context for each
+ * device and CPU, and pass everything through GRO. Here one backlog per CPU serves all
+ * tunnels, and what GRO cannot merge skips it.
+ *
+ * GRO merges TCP, and UDP flows for which a socket or the device asks for it. For UDP the
+ * result of GRO is remembered for about a second, for a pair of addresses rather than for
+ * a flow, since most fragments have no ports.
+ *
+ * Ordering. The queue of a packet, with GRO or without, depends on what all packets of
+ * its flow have in common, fragments and GSO packets included. What is remembered about
+ * GRO changes only while both queues are empty and GRO holds no packet. A packet in which
+ * GRO does not recognise the flow could overtake packets of that flow which GRO holds, so
+ * GRO is flushed before it.
+ *
+ * Lifetime. A queued packet holds no reference to its device. ip_tnl_backlog_flush()
+ * waits for what is queued; ip_tnl_dev.c says when a device calls it.
+ */
+#include <linux/hash.h>
+#include <linux/if_vlan.h>
+#include <linux/local_lock.h>
+#include <linux/netdevice.h>
+#include <linux/wait.h>
+#include <net/gre.h>
+#include <net/gro.h>
+#include <net/hotdata.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/mpls.h>
+#include <net/protocol.h>
+
+#include "gre_header.h"
+#include "ip_tnl_internal.h"
+
+#define IP_TNL_UDP_BITS		6
+
+/*
+ * The backlog of one CPU. All members but @enqueued and @delivered are that CPU's softirq's;
+ * where softirqs can be preempted, @bh_lock guards them.
+ */
+struct ip_tnl_backlog {
+	local_lock_t		bh_lock;
+	struct sk_buff_head	gro;		/* to be passed to GRO */
+	struct sk_buff_head	nogro;		/* to skip GRO */
+	u32			enqueued;	/* packets, wraps */
+	u32			delivered;	/* of those */
+	struct napi_struct	napi;
+
+	/*
+	 * UDP, by pairs of addresses. @gro_missed: the last pair of which GRO did not take
+	 * a packet since both queues were last empty. @gro_skip: pairs that skip GRO until
+	 * @gro_expires (jiffies). @gro_taken: for how many more such periods a pair of
+	 * which GRO took a packet does not skip it.
+	 */
+	u64			gro_missed;
+	unsigned long		gro_expires;
+	u64			gro_skip[1 << IP_TNL_UDP_BITS];
+	u8			gro_taken[1 << IP_TNL_UDP_BITS];
+};
+
+static struct ip_tnl_backlog __percpu *ip_tnl_backlogs;
+static struct net_device *ip_tnl_napi_dev;
+static DECLARE_WAIT_QUEUE_HEAD(ip_tnl_flush_wait);
+
+/* Identifies a pair of addresses on a device, never 0. Pairs that collide share a result. */
+static u64 ip_tnl_udp_pair(const struct sk_buff *skb, const struct iphdr *iph)
+{
+	u64 addrs = (u64)(__force u32)iph->saddr << 32 | (__force u32)iph->daddr;
+
+	return (addrs ^ (unsigned long)skb->dev) * GOLDEN_RATIO_64 | 1;
+}
+
+static unsigned int ip_tnl_udp_slot(u64 pair)
+{
+	return pair >> (64 - IP_TNL_UDP_BITS);
+}
+
+static bool ip_tnl_udp_skips_gro(struct ip_tnl_backlog *backlog, const struct sk_buff *skb,
+				 const struct iphdr *iph)
+{
+	u64 pair;
+
+	if (skb->dev->features & (NETIF_F_GRO_FRAGLIST | NETIF_F_GRO_UDP_FWD))
+		return false;
+	pair = ip_tnl_udp_pair(skb, iph);
+	return backlog->gro_skip[ip_tnl_udp_slot(pair)] == pair;
+}
+
+static bool ip_tnl_skips_gro(struct ip_tnl_backlog *backlog, const struct sk_buff *skb)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+
+	if (unlikely(!(skb->dev->features & NETIF_F_GRO)))
+		return true;
+	/* GRO does not merge MPLS, but would reset the transport header. */
+	if (skb->protocol != htons(ETH_P_IP))
+		return eth_p_mpls(skb->protocol);
+	if (iph->protocol == IPPROTO_TCP)
+		return false;
+	if (iph->protocol == IPPROTO_UDP)
+		return ip_tnl_udp_skips_gro(backlog, skb, iph);
+	return !rcu_access_pointer(inet_offloads[iph->protocol]);
+}
+
+/* The pair that the result of GRO is about, or 0. (GRO never takes a GSO packet of UDP.) */
+static u64 ip_tnl_gro_pair(const struct sk_buff *skb)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+
+	if (skb->protocol != htons(ETH_P_IP) || iph->protocol != IPPROTO_UDP || skb_is_gso(skb))
+		return 0;
+	return ip_tnl_udp_pair(skb, iph);
+}
+
+/*
+ * Steps over an IPv4 or IPv6 header as GRO does. Return: the next header, with its protocol
+ * in @next, or NULL if GRO does not look behind this one.
+ */
+static const void *ip_tnl_gro_ip(const void *at, const void *end, __be16 proto, u8 *next)
+{
+	const struct ipv6hdr *ip6h = at;
+	const struct iphdr *iph = at;
+
+	if (proto == htons(ETH_P_IP)) {
+		if (at + sizeof(*iph) > end || iph->ihl != 5 || ip_is_fragment(iph))
+			return NULL;
+		*next = iph->protocol;
+		return iph + 1;
+	}
+	if (at + sizeof(*ip6h) > end)
+		return NULL;
+	*next = ip6h->nexthdr;
+	return ip6h + 1;
+}
+
+/*
+ * Return true if GRO does not recognise the flow of a packet: fragments, IP options,
+ * extension headers, also in a nested tunnel, and GSO packets other than TCP's.
+ */
+static bool ip_tnl_gro_misses_flow(const struct sk_buff *skb)
+{
+	const void *end = skb_tail_pointer(skb), *at = skb->data;
+	const struct gre_base_hdr *gre;
+	__be16 proto = skb->protocol;
+	u8 next;
+
+	if (skb_is_gso(skb) && !skb_is_gso_tcp(skb))
+		return true;
+	for (;;) {
+		for (; eth_type_vlan(proto) && at + VLAN_HLEN <= end; at += VLAN_HLEN)
+			proto = ((const struct vlan_hdr *)at)->h_vlan_encapsulated_proto;
+		if (proto != htons(ETH_P_IP) && proto != htons(ETH_P_IPV6))
+			return false;
+		at = ip_tnl_gro_ip(at, end, proto, &next);
+		if (!at)
+			return true;
+		switch (next) {
+		case IPPROTO_TCP:
+		case IPPROTO_UDP:
+			return false;
+		case IPPROTO_IPIP:
+			proto = htons(ETH_P_IP);
+			break;
+		case IPPROTO_IPV6:
+			proto = htons(ETH_P_IPV6);
+			break;
+		case IPPROTO_GRE:
+			gre = at;
+			if (at + sizeof(*gre) > end)
+				return true;
+			proto = gre->protocol;
+			at += gre_options_len(gre->flags);
+			break;
+		default:
+			return true;
+		}
+	}
+}
+
+static void ip_tnl_gro_receive(struct ip_tnl_backlog *backlog, struct sk_buff *skb)
+{
+	u64 pair = ip_tnl_gro_pair(skb);
+	gro_result_t result;
+
+	/* GRO writes to the headers; a packet socket may hold a clone. */
+	if (skb_unclone(skb, GFP_ATOMIC)) {
+		dev_core_stats_rx_dropped_inc(skb->dev);
+		kfree_skb(skb);
+		return;
+	}
+	if (ip_tnl_gro_misses_flow(skb))
+		napi_gro_flush(&backlog->napi, false);
+	result = napi_gro_receive(&backlog->napi, skb);
+	if (pair && result == GRO_NORMAL)
+		backlog->gro_missed = pair;
+	else if (pair)
+		backlog->gro_taken[ip_tnl_udp_slot(pair)] = 2;
+}
+
+static void ip_tnl_gro_forget(struct ip_tnl_backlog *backlog)
+{
+	int i;
+
+	backlog->gro_expires = jiffies + HZ;
+	memset(backlog->gro_skip, 0, sizeof(backlog->gro_skip));
+	for (i = 0; i < ARRAY_SIZE(backlog->gro_taken); i++)
+		if (backlog->gro_taken[i])
+			backlog->gro_taken[i]--;
+}
+
+/* Called while both queues are empty and GRO holds no packet. */
+static void ip_tnl_gro_learn(struct ip_tnl_backlog *backlog)
+{
+	unsigned int place = ip_tnl_udp_slot(backlog->gro_missed);
+
+	if (time_after(jiffies, backlog->gro_expires))
+		ip_tnl_gro_forget(backlog);
+	if (backlog->gro_missed && !backlog->gro_taken[place])
+		backlog->gro_skip[place] = backlog->gro_missed;
+	backlog->gro_missed = 0;
+}
+
+/* Moves at most @budget packets from one queue to another. Return: how many. */
+static int ip_tnl_move(struct sk_buff_head *from, struct sk_buff_head *to, int budget)
+{
+	int done;
+
+	if (skb_queue_len(from) <= budget) {
+		done = skb_queue_len(from);
+		skb_queue_splice_tail_init(from, to);
+		return done;
+	}
+	for (done = 0; done < budget; done++)
+		__skb_queue_tail(to, __skb_dequeue(from));
+	return done;
+}
+
+/* Delivers a queue by its list_head view, which netif_receive_skb_list() takes. */
+static void ip_tnl_receive_list(struct sk_buff_head *queue)
+{
+	LIST_HEAD(list);
+
+	if (skb_queue_empty(queue))
+		return;
+	BUILD_BUG_ON(offsetof(struct sk_buff, list) != offsetof(struct sk_buff, next));
+	BUILD_BUG_ON(offsetof(struct list_head, prev) != offsetof(struct sk_buff, prev));
+	list.next = &queue->next->list;
+	list.prev = &queue->prev->list;
+	list.next->prev = &list;
+	list.prev->next = &list;
+	netif_receive_skb_list(&list);
+}
+
+static int ip_tnl_backlog_poll(struct napi_struct *napi, int budget)
+{
+	struct ip_tnl_backlog *backlog = container_of(napi, struct ip_tnl_backlog, napi);
+	struct sk_buff_head gro, nogro;
+	struct sk_buff *skb;
+	unsigned int left;
+	u32 delivered;
+	int done;
+
+	__skb_queue_head_init(&gro);
+	__skb_queue_head_init(&nogro);
+	local_lock_nested_bh(&ip_tnl_backlogs->bh_lock);
+	done = ip_tnl_move(&backlog->gro, &gro, budget) +
+	       ip_tnl_move(&backlog->nogro, &nogro, budget);
+	left = skb_queue_len(&backlog->gro) + skb_queue_len(&backlog->nogro);
+	delivered = backlog->enqueued - left;
+	local_unlock_nested_bh(&ip_tnl_backlogs->bh_lock);
+
+	while ((skb = __skb_dequeue(&gro)))
+		ip_tnl_gro_receive(backlog, skb);
+	/* More packets must not keep a waiter waiting: with one, go on and count. */
+	if (left && !wq_has_sleeper(&ip_tnl_flush_wait)) {
+		ip_tnl_receive_list(&nogro);
+		return budget;
+	}
+	done = min(done, budget - 1);
+	napi_complete_done(napi, done);
+	/* GRO may have delivered packets that came back here out of a nested tunnel. */
+	if (skb_queue_empty(&backlog->gro) && skb_queue_empty(&backlog->nogro))
+		ip_tnl_gro_learn(backlog);
+	ip_tnl_receive_list(&nogro);
+
+	/* Count after delivery: pairs with ip_tnl_backlog_is_flushed(). */
+	smp_store_release(&backlog->delivered, delivered);
+	if (wq_has_sleeper(&ip_tnl_flush_wait))
+		wake_up_all(&ip_tnl_flush_wait);
+	if (left)
+		napi_schedule(napi);
+	return done;
+}
+
+/**
+ * ip_tnl_backlog_enqueue() - deliver a packet that has left its tunnel
+ * @skb: network header at skb->data, basic IP header linear, skb->dev the tunnel;
+ *	consumed
+ *
+ * This CPU delivers it after the present softirq handler has returned.
+ *
+ * Context: softirq or BH off, RCU read side.
+ */
+void ip_tnl_backlog_enqueue(struct sk_buff *skb)
+{
+	struct ip_tnl_backlog *backlog;
+	unsigned int queued;
+
+	local_lock_nested_bh(&ip_tnl_backlogs->bh_lock);
+	backlog = this_cpu_ptr(ip_tnl_backlogs);
+	queued = skb_queue_len(&backlog->gro) + skb_queue_len(&backlog->nogro);
+	if (unlikely(queued > net_max_backlog())) {
+		local_unlock_nested_bh(&ip_tnl_backlogs->bh_lock);
+		dev_core_stats_rx_dropped_inc(skb->dev);
+		kfree_skb(skb);
+		return;
+	}
+	__skb_queue_tail(ip_tnl_skips_gro(backlog, skb) ? &backlog->nogro : &backlog->gro, skb);
+	WRITE_ONCE(backlog->enqueued, backlog->enqueued + 1);
+	if (!queued)
+		napi_schedule(&backlog->napi);
+	local_unlock_nested_bh(&ip_tnl_backlogs->bh_lock);
+}
+
+static bool ip_tnl_backlog_is_flushed(const struct ip_tnl_backlog *backlog, u32 enqueued)
+{
+	/* What is counted has been delivered: pairs with ip_tnl_backlog_poll(). */
+	return (s32)(smp_load_acquire(&backlog->delivered) - enqueued) >= 0;
+}
+
+/**
+ * ip_tnl_backlog_flush() - wait until all that is queued has been delivered
+ *
+ * Packets that are enqueued meanwhile are not waited for; the caller makes sure that
+ * none of them matters.
+ *
+ * Context: process.
+ */
+void ip_tnl_backlog_flush(void)
+{
+	struct ip_tnl_backlog *backlog;
+	u32 enqueued;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		backlog = per_cpu_ptr(ip_tnl_backlogs, cpu);
+		enqueued = READ_ONCE(backlog->enqueued);
+		if (!ip_tnl_backlog_is_flushed(backlog, enqueued))
+			wait_event(ip_tnl_flush_wait, ip_tnl_backlog_is_flushed(backlog, enqueued));
+	}
+}
+
+/**
+ * ip_tnl_backlog_init() - allocate the backlogs
+ *
+ * Context: process.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ip_tnl_backlog_init(void)
+{
+	struct ip_tnl_backlog *backlog;
+	int cpu;
+
+	ip_tnl_napi_dev = alloc_netdev_dummy(0);
+	if (!ip_tnl_napi_dev)
+		return -ENOMEM;
+	ip_tnl_backlogs = alloc_percpu(struct ip_tnl_backlog);
+	if (!ip_tnl_backlogs) {
+		free_netdev(ip_tnl_napi_dev);
+		return -ENOMEM;
+	}
+	for_each_possible_cpu(cpu) {
+		backlog = per_cpu_ptr(ip_tnl_backlogs, cpu);
+		local_lock_init(&backlog->bh_lock);
+		__skb_queue_head_init(&backlog->gro);
+		__skb_queue_head_init(&backlog->nogro);
+		set_bit(NAPI_STATE_NO_BUSY_POLL, &backlog->napi.state);
+		netif_napi_add(ip_tnl_napi_dev, &backlog->napi, ip_tnl_backlog_poll);
+		napi_enable(&backlog->napi);
+	}
+	return 0;
+}
+
+/**
+ * ip_tnl_backlog_exit() - undo ip_tnl_backlog_init()
+ *
+ * Context: process; there is no tunnel any more.
+ */
+void ip_tnl_backlog_exit(void)
+{
+	struct ip_tnl_backlog *backlog;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		backlog = per_cpu_ptr(ip_tnl_backlogs, cpu);
+		napi_disable(&backlog->napi);
+		netif_napi_del(&backlog->napi);
+	}
+	free_percpu(ip_tnl_backlogs);
+	free_netdev(ip_tnl_napi_dev);
+}
