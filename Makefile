@@ -20,7 +20,7 @@ RELEASE = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generat
 MOD_ROOT = $(or $(INSTALL_MOD_PATH),$(DESTDIR))
 MODULE_FILES := $(foreach m,tunnel4 gre ip_tunnel_core ipip ip_gre,$(m).ko $(m).ko.xz $(m).ko.zst $(m).ko.gz)
 PREFIX ?= /usr
-DOCUMENTS := README.md CHANGELOG.md SECURITY.md doc/troubleshooting.md
+DOCUMENTS := README.md CHANGELOG.md SECURITY.md $(addprefix doc/,architecture.md differences.md features.md performance.md troubleshooting.md)
 
 comma := ,
 space := $(subst ,, )
