@@ -112,7 +112,7 @@ class Runner:
     def do_ioctl(self, step):
         dev, command, *fields = step.rest.split()
         with self.world.namespaces[step.ns].enter:
-            return self.captured(tunctl.run, dev, command, fields)
+            return self.captured(tunctl.main, ["-", dev, command, *fields])
 
     def do_nl(self, step):
         verb, dev, kind, *attributes = step.rest.split()

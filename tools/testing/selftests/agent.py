@@ -77,12 +77,16 @@ def name_of(attrs):
     return dict(attrs)[IFNAME].rstrip(b"\0").decode()
 
 
-def links(ns, dev=None):
-    for head, attrs in dump(ns, SKIP_STATS):
-        if dev in (None, name_of(attrs)):
-            print(name_of(attrs), head.hex(), *(
+def configuration(ns, dev=None):
+    """-> a line for each device, or for one: all that netlink says of it, but for counters"""
+    return [" ".join([name_of(attrs), head.hex(), *(
                 "%d:%s" % (number, value.hex()) for number, value in attrs
-                if number not in (AF_SPEC, STATS32, STATS64)))
+                if number not in (AF_SPEC, STATS32, STATS64))])
+            for head, attrs in dump(ns, SKIP_STATS) if dev in (None, name_of(attrs))]
+
+
+def links(ns, dev=None):
+    print(*configuration(ns, dev), sep="\n")
     return 0
 
 

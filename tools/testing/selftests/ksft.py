@@ -23,19 +23,24 @@ wire.py, whose helpers all work here.
 """
 import atexit
 import contextlib
+import fcntl
 import os
+import re
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import traceback
 
+import pkt
 import wire
 from pkt import in_netns, setns
 from wire import IN_TREE, SERIES, SLOW, differs, expect, run_ip, until
 
-__all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "NetNs", "veth_pair",
-           "diag", "check", "expect", "differs", "in_netns", "setns", "run_ip", "until", "write",
-           "IN_TREE", "SERIES", "SLOW"]
+__all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove_modules", "NetNs", "namespaces",
+           "delete", "veth_pair", "Stats", "diag", "check", "expect", "expect_match", "differs", "in_netns", "setns",
+           "run_ip", "until", "write", "IN_TREE", "SERIES", "SLOW"]
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 COUNT = {"ok": 0, "bad": 0}
@@ -62,6 +67,7 @@ def emit(verdict, xfail, text, *details):
     if verdict == "ok":
         print("ok", number, text, flush=True)
         return
+    wire.FAILED = True
     print("not ok", number, text, flush=True)
     for detail in details:
         diag("  " + detail)
@@ -74,6 +80,11 @@ def check(name, true, *details):
     """a result that is no comparison"""
     emit("ok" if true else "bad", wire.XFAIL, name, *map(str, details))
     return true
+
+
+def expect_match(name, regex, text):
+    """a line of the text matches"""
+    return check(name, re.search(regex, text, re.M), f"want: /{regex}/", f"got:  {text}")
 
 
 def ksft_run(main):
@@ -107,6 +118,21 @@ def rmmod(*names):
     subprocess.run(["rmmod", *names], check=True)
 
 
+def with_holders(*names):
+    """-> those of them that are loaded, each behind what uses it"""
+    order = []
+    for name in filter(is_loaded, names):
+        order += with_holders(*sorted(os.listdir(f"/sys/module/{name}/holders"))) + [name]
+    return list(dict.fromkeys(order))
+
+
+def remove_modules(*names):
+    """Unload tunnel modules, by default all, and before each what uses it."""
+    order = with_holders(*names or ("ipip", "ip_gre", CORE, "gre", "tunnel4"))
+    if order:
+        rmmod(*order)
+
+
 def need_modules(*names):
     """Load tunnel modules, by default all, and be sure they are the right ones."""
     for name in names or ("tunnel4", "gre", CORE, "ipip", "ip_gre"):
@@ -128,15 +154,23 @@ class NetNs(wire.Ns):
 
     made = 0
 
-    def __init__(self, ipv6=False):
-        NetNs.made += 1
-        self.name = f"iptnl-{os.getpid()}-{NetNs.made}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
+    def __init__(self, ipv6=False, name=None):
+        """name: of one that was just made"""
+        self.name = name or self.next_name()
+        self.processes, self.children = [], []
+        if not name:
+            subprocess.run(["ip", "netns", "add", self.name], check=True)
         atexit.register(self.remove)
         super().__init__(self.name)
         self.sysctl(**{f"net__ipv6__conf__{c}__disable_ipv6": int(not ipv6)
                        for c in ("all", "default")})
-        self.ip("link set lo up")
+        with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            fcntl.ioctl(sock, 0x8914, struct.pack("16sH22x", b"lo", 1))     # SIOCSIFFLAGS, IFF_UP
+
+    @classmethod
+    def next_name(cls):
+        cls.made += 1
+        return f"iptnl-{os.getpid()}-{cls.made}"
 
     def __enter__(self):
         return self
@@ -147,15 +181,21 @@ class NetNs(wire.Ns):
     @contextlib.contextmanager
     def inside(self):
         """It is the present one meanwhile, for what wire.py offers, too."""
+        outside = vars(wire.COUNTERS).copy(), wire.PACKET
         with self.enter:
             wire.COUNTERS.__init__()
             wire.PACKET = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-            yield self
+            try:
+                yield self
+            finally:
+                wire.COUNTERS.sock.close()
+                wire.PACKET.close()
+                vars(wire.COUNTERS).update(outside[0])
+                wire.PACKET = outside[1]
 
     def remove(self):
-        atexit.unregister(self.remove)
-        with contextlib.suppress(subprocess.CalledProcessError):
-            subprocess.run(["ip", "netns", "del", self.name], check=True)
+        """-> whether it was there to be removed"""
+        return delete(self)
 
     def sysctl(self, **values):
         """net__ipv4__ip_forward=1"""
@@ -174,13 +214,122 @@ class NetNs(wire.Ns):
         values = self.counters.read()[dev]
         return values[self.counters.NAMES.index(name)]
 
+    def has_dev(self, dev):
+        """To ask for it by name would load modules, of gre0 and the like."""
+        with self.enter:
+            return any(name == dev for _, name in socket.if_nameindex())
+
+    def shown(self, dev, *options):
+        """one line, as of "ip -d -o link show" """
+        return subprocess.run(["ip", "-n", self.name, "-d", "-o", *options, "link", "show", "dev", dev], check=True,
+                              stdout=subprocess.PIPE, text=True).stdout
+
+    def inject(self, dev, peer, peer_dev, *packets):
+        """Send packets by a device; peer_dev in the namespace peer, at the other
+        end of the cable, has worked through all of them at the end."""
+        with pkt.one_processor():
+            pkt.send(self.name, dev, peer.name, peer_dev, *packets)
+
+    def capture(self, dev, out=False):
+        """-> a wire.tap, which has recorded since: drain()"""
+        with self.enter:
+            return wire.tap(dev, out)
+
+    def start(self, *words):
+        """a command that goes on in the background, until stop() or the namespace's end"""
+        self.processes.append(subprocess.Popen(
+            ["ip", "netns", "exec", self.name, *words], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def start_function(self, function, *args):
+        """so does a function, in a process of its own"""
+        pid = os.fork()
+        if pid:
+            self.children.append(pid)
+            return
+        try:
+            os.closerange(3, 1024)      # sockets, which would hold other namespaces
+            with self.enter:
+                function(*args)
+        finally:
+            os._exit(0)
+
+    def stop(self):
+        """end what goes on in the background"""
+        for process in self.processes:
+            process.kill()
+        for child in self.children:
+            os.kill(child, signal.SIGKILL)
+        while self.processes:
+            self.processes.pop().wait()
+        while self.children:
+            os.waitpid(self.children.pop(), 0)
+
+
+@contextlib.contextmanager
+def namespaces(count, ipv6=False):
+    """so many at once, by one command"""
+    names = [NetNs.next_name() for _ in range(count)]
+    run_ip(*(f"netns add {name}" for name in names))
+    made = [NetNs(ipv6, name) for name in names]
+    try:
+        yield made
+    finally:
+        delete(*made)
+
+
+def delete(*gone):
+    """End namespaces, after the processes in them: all at once.
+    -> whether they were there to be deleted"""
+    for ns in gone:
+        atexit.unregister(ns.remove)
+        ns.stop()
+        ns.counters.sock.close()
+    left = [ns.name for ns in gone if os.path.exists("/run/netns/" + ns.name)]
+    text = run_ip(*(f"netns del {name}" for name in left), force=True) if left else ""
+    return len(left) == len(gone) and not text
+
+
+class Stats:
+    """The counters of a device, from now on"""
+
+    def __init__(self, ns, dev):
+        self.ns, self.dev = ns, dev
+        ns.counters.names.clear()
+        self.before = ns.counters.read()
+
+    def moved(self, whole):
+        words = self.ns.moved(self.before, self.dev).split()
+        return {name: int(delta) for name, _, delta in (word.partition("=") for word in words)
+                if name in whole or name not in ("rx_bytes", "tx_bytes")}
+
+    def expect(self, name, **deltas):
+        """Exactly these counters moved, by so much; bytes are looked at only where they are given."""
+        want = {field: delta for field, delta in deltas.items() if delta}
+        expect(name, want, until(want, lambda: self.moved(deltas)))
+
+
+def is_running(ns, dev):
+    """up, with a queue to send by"""
+    with ns.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, 0x8913, struct.pack("16s24x", dev.encode()))     # SIOCGIFFLAGS
+    return bool(struct.unpack_from("=H", answer, 16)[0] & 0x40)                     # IFF_RUNNING
+
 
 def veth_pair(n0, dev0, addr0, n1, dev1, addr1):
     """Two ends with their addresses, up, that know each other's Ethernet address."""
-    run_ip(f"link add {dev0} netns {n0.name} type veth peer name {dev1} netns {n1.name}")
-    for i, (ns, dev, addr) in enumerate(((n0, dev0, addr0), (n1, dev1, addr1))):
-        ns.ip(f"link set {dev} address 02:00:00:00:01:0{i} up",
-              *([f"addr add {addr} dev {dev}" + (" nodad" if ":" in addr else "")] if addr else []))
-    for i, (ns, dev, addr) in enumerate(((n0, dev0, addr1), (n1, dev1, addr0))):
-        if addr:
-            ns.ip(f"neigh replace {addr.split('/')[0]} lladdr 02:00:00:00:01:0{1 - i} nud permanent dev {dev}")
+    mac0, mac1 = "02:00:00:00:01:00", "02:00:00:00:01:01"
+    n0.ip(f"link add {dev0} address {mac0} type veth peer name {dev1} address {mac1} netns {n1.name}",
+          *veth_end(dev0, addr0, mac1, addr1))
+    n1.ip(*veth_end(dev1, addr1, mac0, addr0))
+    for ns, dev in (n0, dev0), (n1, dev1):
+        until(True, lambda: is_running(ns, dev))
+
+
+def veth_end(dev, addr, peer_mac, peer_addr):
+    lines = [f"link set {dev} up"]
+    if addr:
+        lines.append(f"addr add {addr} dev {dev}" + (" nodad" if ":" in addr else ""))
+    if peer_addr:
+        lines.append(f"neigh replace {peer_addr.split('/')[0]} lladdr {peer_mac} nud permanent dev {dev}")
+    return lines

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """RTM_NEWLINK with attributes that "ip" would not send.
 
-    nl.py new|set|replace NETNS NAME KIND [ATTRIBUTE...]
+    nl.py new|set|replace NETNS NAME KIND [ATTRIBUTE...]        and ask(), in Python
 
 "new" creates exclusively, "set" changes, "replace" does either. Prints nothing
 and exits 0, or prints "ERRNO" or "ERRNO: the kernel's own words" and exits 2.
@@ -115,20 +115,28 @@ def errno_name(number):
     return errno.errorcode.get(number, str(number)) if number else "warning"
 
 
+def ask(netns, verb, name, kind, *attributes):
+    """-> exit status and output of nl.py"""
+    message = request(verb, name, kind, attributes)
+    with in_netns(netns):
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    with sock:
+        sock.bind((0, 0))
+        sock.setsockopt(270, 11, 1)             # NETLINK_EXT_ACK
+        sock.settimeout(60)
+        sock.send(message)
+        error, words = answer(sock.recv(65536))
+    text = errno_name(error) if error or words else ""
+    return 2 if error else 0, text + (": " + words if words else "")
+
+
 def main(argv):
     if len(argv) < 4 or argv[0] not in ("new", "set", "replace"):
         sys.exit(__doc__)
-    message = request(argv[0], argv[2], argv[3], argv[4:])
-    with in_netns(argv[1]):
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-    sock.bind((0, 0))
-    sock.setsockopt(270, 11, 1)                 # NETLINK_EXT_ACK
-    sock.settimeout(60)
-    sock.send(message)
-    error, words = answer(sock.recv(65536))
-    if error or words:
-        print(errno_name(error) + (": " + words if words else ""))
-    return 2 if error else 0
+    status, text = ask(argv[1], argv[0], *argv[2:])
+    if text:
+        print(text)
+    return status
 
 
 if __name__ == "__main__":

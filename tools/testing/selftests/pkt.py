@@ -338,7 +338,7 @@ class one_processor:
 
 
 class in_netns:
-    """Sockets opened inside belong to that namespace."""
+    """Sockets opened inside belong to that namespace; "-" is the present one."""
 
     def __init__(self, name):
         self.name, self.old = name, []
@@ -349,10 +349,13 @@ class in_netns:
         os.close(new)
 
     def __enter__(self):
-        self.old.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
-        self.enter()
+        if self.name != "-":
+            self.old.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+            self.enter()
 
     def __exit__(self, *_):
+        if self.name == "-":
+            return
         old = self.old.pop()
         setns(old)
         os.close(old)
@@ -390,7 +393,8 @@ def packet_socket(ns, dev, proto):
     return sock
 
 
-def send(ns, dev, peer_ns, peer_dev, *texts):
+def send(ns, dev, peer_ns, peer_dev, *packets):
+    """packets as expressions or as layers"""
     # One CPU: what was sent is received in the order it was sent, so that
     # the fence comes out behind all of it.
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
@@ -398,8 +402,8 @@ def send(ns, dev, peer_ns, peer_dev, *texts):
     peer = packet_socket(peer_ns, peer_dev, FENCE)
     peer.settimeout(60)
     head = peer.getsockname()[4] + out.getsockname()[4]
-    for text in texts:
-        packet, times = parse(text)
+    for packet in packets:
+        packet, times = parse(packet) if isinstance(packet, str) else (packet, 1)
         data = packet.bytes()
         if not isinstance(packet, eth):
             kind = packet.ethertype or 0x0800
@@ -434,11 +438,11 @@ def silent(ns, address, dev=None):
                 return 1
 
 
-def stream(dev, text):
+def stream(dev, packet):
     """in the present namespace, until killed or DEV is gone"""
     out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     out.bind((dev, 0))
-    packet = parse(text)[0]
+    packet = parse(packet)[0] if isinstance(packet, str) else packet
     # To whom: the other end of a veth_pair differs in the last bit.
     mac = out.getsockname()[4]
     head = mac[:-1] + bytes([mac[-1] ^ 1]) + mac

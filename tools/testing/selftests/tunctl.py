@@ -10,10 +10,11 @@ name link i_flags o_flags i_key o_key version ihl tos tot_len id frag_off ttl
 protocol check saddr daddr; what is not given is 0, except version 4, ihl 5 and
 name "". "pointer=8" passes that address instead of the struct. Prints the struct
 that came back as FIELD=VALUE, or ERRNO (exit 2). NETNS "-" is the present one.
+In Python it is ask().
 """
 
-import fcntl
 import ctypes
+import fcntl
 import socket
 import struct
 import sys
@@ -75,25 +76,24 @@ def ioctl(dev, number, parm, pointer):
     return buffer.raw
 
 
-def run(dev, command, texts):
+def ask(netns, dev, command, *texts):
+    """-> exit status and output of tunctl.py"""
     number = COMMANDS.get(command) or int(command, 0)
-    try:
-        fields = parse(texts)
-        back = ioctl(dev, number, pack(fields), fields["pointer"])
-    except OSError as error:
-        print(errno_name(error.errno))
-        return 2
-    print(" ".join("%s=%s" % item for item in unpack(back).items()))
-    return 0
+    fields = parse(texts)
+    with in_netns(netns):
+        try:
+            back = ioctl(dev, number, pack(fields), fields["pointer"])
+        except OSError as error:
+            return 2, errno_name(error.errno)
+    return 0, " ".join("%s=%s" % item for item in unpack(back).items())
 
 
 def main(argv):
     if len(argv) < 3:
         sys.exit(__doc__)
-    if argv[0] == "-":
-        return run(argv[1], argv[2], argv[3:])
-    with in_netns(argv[0]):
-        return run(argv[1], argv[2], argv[3:])
+    status, text = ask(*argv)
+    print(text)
+    return status
 
 
 if __name__ == "__main__":

@@ -286,11 +286,15 @@ class Ns:
                 return int(values[names.index(name)])
         raise KeyError(name)
 
-    def silent(self, address):
-        """whether an echo request is not answered, when all is done that it sets off"""
-        return silent(self.name, address) == 0
+    def silent(self, address, dev=None):
+        """whether an echo request (by that device or VRF) is not answered, when all is done that it sets off"""
+        return silent(self.name, address, dev) == 0
 
-    def echo(self, address, count, size=56):
+    def answered(self, address, dev=None):
+        """whether one is in the end, for a network that is coming up"""
+        return until(True, lambda: not self.silent(address, dev))
+
+    def echo(self, address, count, size=56, dev=None):
         """-> how many echo requests were answered with the same bytes"""
         v6 = ":" in address
         with self.enter:
@@ -298,6 +302,8 @@ class Ns:
                 socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
                 socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
         sock.settimeout(60 * SLOW)
+        if dev:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, dev.encode())
         sock.connect((address, 0))
         answered = 0
         with sock, contextlib.suppress(TimeoutError, OSError):

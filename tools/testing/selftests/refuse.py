@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is asked of the kernel, and accepted or refused.
+
+A request is a function that returns an exit status and what it had to say:
+ip(), command(), nl(), tunctl(). It is handed, with its arguments, to one of
+
+    works("made", nl, n0, "new x gre REMOTE=192.0.2.9")
+    works_each(n0, ("made", "link add x type gre"), ("up", "link set x up"))
+    refuse("not twice", "exists", ip, n0, "link add x type gre", unchanged=n0)
+    bad(n0, "EINVAL", "a TTL of none", "set x gre TTL=hex:")
+
+each of which is a result, or one for each line.
+"""
+import re
+import subprocess
+
+import agent
+import nl as netlink
+import tunctl as ioctl
+from ksft import check
+from wire import IN_TREE, run_ip
+
+EXTACK = "^Error: .+[^ ]"       # what "ip" prints when the kernel gave a reason
+# The drivers before us gave few words, and none through the ioctl.
+WORDS = "" if IN_TREE else ": .+"
+
+
+# ------------------------------------------------------------------ requests
+
+def name_of(ns):
+    return ns.name if ns else "-"
+
+
+def command(*words):
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
+
+
+def ip(ns, line):
+    """None is the present namespace"""
+    return command("ip", *(["-n", ns.name] if ns else []), *line.split())
+
+
+def nl(ns, line):
+    """raw rtnetlink: VERB DEV KIND ATTRIBUTE..., see nl.py"""
+    return netlink.ask(name_of(ns), *line.split())
+
+
+def tunctl(ns, line):
+    """a raw tunnel ioctl: DEV COMMAND FIELD=VALUE..., see tunctl.py"""
+    return ioctl.ask(name_of(ns), *line.split())
+
+
+# ------------------------------------------------------------------- results
+
+def works(name, request, *args):
+    status, text = request(*args)
+    return check(name, status == 0, f"exit status {status}: {args}", text)
+
+
+def fails(name, request, *args):
+    """where there is no message; else it is refuse()"""
+    status, text = request(*args)
+    return check(name, status != 0, f"was accepted: {args}", text)
+
+
+def works_each(ns, *cases):
+    """(name, line of ip)...: by one command; what comes behind one that fails is done all the same"""
+    text = run_ip(*(line for _, line in cases), ns=ns.name, force=True)
+    failed = {int(number) for number in re.findall(r"^Command failed -:(\d+)", text, re.M)}
+    for number, (name, line) in enumerate(cases, 1):
+        check(name, number not in failed, line, text)
+
+
+def refuse(name, regex, request, *args, unchanged=None, dev=None):
+    """The request fails, a line of what it says matches, and in the namespace
+    "unchanged" no device (or not dev) has changed, appeared or gone."""
+    before = unchanged and agent.configuration(unchanged.name, dev)
+    status, text = request(*args)
+    after = unchanged and agent.configuration(unchanged.name, dev)
+    if status == 0:
+        return check(name, False, f"was accepted: {args}", text)
+    if not re.search(regex, text, re.M):
+        return check(name, False, f"no message like /{regex}/, exit status {status}: {args}", text)
+    return check(name, before == after, f"refused, but changed something: {args}",
+                 "before:", *(before or ()), "after:", *(after or ()))
+
+
+def drop_x(ns):
+    """What was accepted all the same must not be in the way of what follows."""
+    if ns.has_dev("x"):
+        ns.ip("link del x")
+
+
+def refused(ns, name, regex, request, line):
+    refuse(name, regex, request, ns, line, unchanged=ns)
+    if not line.startswith("set "):
+        drop_x(ns)
+
+
+def bad(ns, errno, name, line):
+    """Netlink refuses, with words. What a table of refusals would make is called x."""
+    refused(ns, f"{name}: {errno}", f"^({errno}){WORDS}", nl, line)
+
+
+def mute(ns, errno, name, line):
+    """Netlink refuses; words cannot be had."""
+    refused(ns, f"{name}: {errno}", f"^{errno}", nl, line)
+
+
+def bad_ioctl(ns, errno, name, line):
+    refused(ns, f"ioctl: {name}: {errno}", f"^{errno}$", tunctl, line)
