@@ -19,7 +19,8 @@
 
 A test is an executable file test_NAME.py. It has failed if a result has, if
 there is none, or if main() raises. expect() and differs() are those of
-wire.py, whose helpers all work here.
+wire.py, whose helpers all work here. refuse.py is for commands and requests
+that succeed or are refused.
 """
 import atexit
 import contextlib
@@ -127,7 +128,7 @@ def with_holders(*names):
 
 
 def remove_modules(*names):
-    """Unload tunnel modules, by default all, and before each what uses it."""
+    """Unload modules, by default all of the tunnels', and before each what uses it."""
     order = with_holders(*names or ("ipip", "ip_gre", CORE, "gre", "tunnel4"))
     if order:
         rmmod(*order)
@@ -194,7 +195,7 @@ class NetNs(wire.Ns):
                 wire.PACKET = outside[1]
 
     def remove(self):
-        """-> whether it was there to be removed"""
+        """see delete()"""
         return delete(self)
 
     def sysctl(self, **values):
@@ -219,9 +220,9 @@ class NetNs(wire.Ns):
         with self.enter:
             return any(name == dev for _, name in socket.if_nameindex())
 
-    def shown(self, dev, *options):
-        """one line, as of "ip -d -o link show" """
-        return subprocess.run(["ip", "-n", self.name, "-d", "-o", *options, "link", "show", "dev", dev], check=True,
+    def shown(self, dev):
+        """the line of "ip -d -o link show" """
+        return subprocess.run(["ip", "-n", self.name, "-d", "-o", "link", "show", "dev", dev], check=True,
                               stdout=subprocess.PIPE, text=True).stdout
 
     def inject(self, dev, peer, peer_dev, *packets):
@@ -279,8 +280,8 @@ def namespaces(count, ipv6=False):
 
 
 def delete(*gone):
-    """End namespaces, after the processes in them: all at once.
-    -> whether they were there to be deleted"""
+    """End the processes in namespaces, then delete these, all at once.
+    -> whether all were there and could be deleted"""
     for ns in gone:
         atexit.unregister(ns.remove)
         ns.stop()

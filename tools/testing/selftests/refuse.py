@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is asked of the kernel, and accepted or refused.
+"""Requests to the kernel that must succeed, or must be refused.
 
-A request is a function that returns an exit status and what it had to say:
-ip(), command(), nl(), tunctl(). It is handed, with its arguments, to one of
+A request is a function that returns an exit status and a text: ip(), command(),
+nl(), tunctl(). It is handed, with its arguments, to one of
 
     works("made", nl, n0, "new x gre REMOTE=192.0.2.9")
     works_each(n0, ("made", "link add x type gre"), ("up", "link set x up"))
     refuse("not twice", "exists", ip, n0, "link add x type gre", unchanged=n0)
-    bad(n0, "EINVAL", "a TTL of none", "set x gre TTL=hex:")
+    bad(n0, "EINVAL", "a TTL without a value", "set x gre TTL=hex:")
 
-each of which is a result, or one for each line.
+Each of these reports one result, works_each() one for each line.
 """
 import re
 import subprocess
@@ -21,7 +21,7 @@ from ksft import check
 from wire import IN_TREE, run_ip
 
 EXTACK = "^Error: .+[^ ]"       # what "ip" prints when the kernel gave a reason
-# The drivers before us gave few words, and none through the ioctl.
+# The in-tree drivers give few reasons.
 WORDS = "" if IN_TREE else ": .+"
 
 
@@ -59,13 +59,13 @@ def works(name, request, *args):
 
 
 def fails(name, request, *args):
-    """where there is no message; else it is refuse()"""
+    """for a command that fails without a message; otherwise use refuse()"""
     status, text = request(*args)
     return check(name, status != 0, f"was accepted: {args}", text)
 
 
 def works_each(ns, *cases):
-    """(name, line of ip)...: by one command; what comes behind one that fails is done all the same"""
+    """(name, line of ip)..., all by one "ip". A line that fails does not end it."""
     text = run_ip(*(line for _, line in cases), ns=ns.name, force=True)
     failed = {int(number) for number in re.findall(r"^Command failed -:(\d+)", text, re.M)}
     for number, (name, line) in enumerate(cases, 1):
@@ -73,7 +73,7 @@ def works_each(ns, *cases):
 
 
 def refuse(name, regex, request, *args, unchanged=None, dev=None):
-    """The request fails, a line of what it says matches, and in the namespace
+    """The request fails, a line of its text matches, and in the namespace
     "unchanged" no device (or not dev) has changed, appeared or gone."""
     before = unchanged and agent.configuration(unchanged.name, dev)
     status, text = request(*args)
@@ -87,7 +87,7 @@ def refuse(name, regex, request, *args, unchanged=None, dev=None):
 
 
 def drop_x(ns):
-    """What was accepted all the same must not be in the way of what follows."""
+    """What was wrongly accepted must not be in the way of the next case."""
     if ns.has_dev("x"):
         ns.ip("link del x")
 
@@ -99,12 +99,12 @@ def refused(ns, name, regex, request, line):
 
 
 def bad(ns, errno, name, line):
-    """Netlink refuses, with words. What a table of refusals would make is called x."""
+    """Netlink refuses and gives a reason. A device that would be made is called x."""
     refused(ns, f"{name}: {errno}", f"^({errno}){WORDS}", nl, line)
 
 
 def mute(ns, errno, name, line):
-    """Netlink refuses; words cannot be had."""
+    """Netlink refuses, where no driver can give a reason."""
     refused(ns, f"{name}: {errno}", f"^{errno}", nl, line)
 
 
