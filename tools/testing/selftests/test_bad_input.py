@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""What gre and ipip refuse, they refuse with a reason, and it has changed nothing
-and made nothing; what they do not understand is not stored.
+"""gre and ipip refuse bad input with a reason. A refused request changes nothing
+and makes nothing, and what a driver does not understand is not stored.
 
     n0                               n1
       g1, i1 198.51.100.1 =====      g1, i1
@@ -38,7 +38,7 @@ def flags_of(n0, dev):
 
 
 def with_or_without(n0, request, attributes):
-    """Attributes may be refused; without them it is made."""
+    """The attributes may be refused, but then the request works without them."""
     status, text = nl(n0, f"{request} {attributes}")
     return (status, text) if status == 0 else nl(n0, request)
 
@@ -50,7 +50,7 @@ def set_up(n0):
 
 
 def make_second_again(n0):
-    """In-tree they have been changed all the same."""
+    """The in-tree drivers changed them although they refused."""
     n0.ip("link del g2", "link del i2", *SECOND)
 
 
@@ -130,7 +130,7 @@ def fallback_devices(n0):
 
 
 def class_of_remote(n0):
-    """unicast, multicast or none: with it the type of the device would change"""
+    """A change between unicast, multicast and no remote would change the device's type."""
     n0.ip("link add m1 type gre local 192.0.2.1 remote 233.252.0.1", "link add w1 type gre local 192.0.2.1 key 77")
     group = "LOCAL=192.0.2.1 REMOTE=233.252.0.2"
     bad(n0, "EINVAL", "gre: unicast to multicast", f"set g1 gre {group}")
@@ -186,7 +186,7 @@ def external(n0):
 
 
 def encapsulation(n0):
-    """An unknown one, and those of the module fou, which is not there."""
+    """An unknown type, and those of the module fou, which is not loaded."""
     bad(n0, "EINVAL", "gre: unknown encapsulation", f"new x gre {ENDPOINTS} ENCAP_TYPE=77")
     bad(n0, "EINVAL", "ipip: unknown encapsulation", f"new x ipip {ENDPOINTS} ENCAP_TYPE=77")
     bad(n0, "EINVAL", "gre: change to unknown encapsulation", f"set g1 gre {OF_FIRST} ENCAP_TYPE=77")

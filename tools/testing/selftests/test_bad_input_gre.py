@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What gretap, erspan and external devices refuse, they refuse with a reason, and
-it has changed nothing and made nothing. (gre and ipip: test_bad_input.py)
+"""gretap, erspan and external devices refuse bad input with a reason. A refused
+request changes nothing and makes nothing. (gre and ipip: test_bad_input.py)
 
     n0  d0 192.0.2.1, a dummy
         t1, t2  gretap          e1, e2  erspan
@@ -37,8 +37,8 @@ def restore(n0):
 
 
 def bad_both(n0, errno, name, kind, attributes):
-    """to make one, and to change one, of which in-tree drivers may have changed
-    a part before they refuse"""
+    """Neither a new device nor a change. The in-tree drivers may have changed a part
+    before they refuse."""
     bad(n0, errno, f"{kind}: new with {name}", f"new x {kind} {ENDPOINTS} {attributes}")
     with differs("changes some of it all the same"):
         bad(n0, errno, f"{kind}: set with {name}", f"set {FIRST_OF[kind]} {kind} {OF_FIRST} {attributes}")
@@ -115,7 +115,7 @@ def other_kind(n0):
 
 
 def ioctls(n0):
-    """are for gre and ipip"""
+    """The tunnel ioctls are for gre and ipip only."""
     for dev in "t1", "e1", "gretap0", "erspan0":
         for command in "get", "add", "chg", "del":
             refuse(f"{dev}: ioctl {command}: EOPNOTSUPP", "^EOPNOTSUPP$", tunctl, n0,
