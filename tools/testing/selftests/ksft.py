@@ -297,12 +297,14 @@ class Stats:
     def __init__(self, ns, dev):
         self.ns, self.dev = ns, dev
         ns.counters.names.clear()
-        self.before = ns.counters.read()
+        self.before = self.read()
 
-    def moved(self, whole):
-        words = self.ns.moved(self.before, self.dev).split()
-        return {name: int(delta) for name, _, delta in (word.partition("=") for word in words)
-                if name in whole or name not in ("rx_bytes", "tx_bytes")}
+    def read(self):
+        return self.ns.counters.read()[self.dev]
+
+    def moved(self, given):
+        return {name: new - old for name, old, new in zip(self.ns.counters.NAMES, self.before, self.read())
+                if new != old and (name in given or name not in ("rx_bytes", "tx_bytes"))}
 
     def expect(self, name, **deltas):
         """Exactly these counters moved, by so much; bytes are looked at only where they are given."""
