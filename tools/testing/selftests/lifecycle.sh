@@ -3,7 +3,7 @@
 #
 # A tunnel's life: made by ioctl or netlink, changed, renamed, looked up, moved
 # up and down, deleted, alone and by the hundred; and the fallback devices.
-# What each command prints exactly is the matter of dump.sh.
+# What each command prints exactly is the matter of test_dump.py.
 #
 #	n0                               n1
 #	  t1   198.51.100.1 ====== t1  198.51.100.2
