@@ -19,7 +19,7 @@ import traceback
 import agent
 from ksft import NetNs, check, expect_match, ksft_run, need_modules, veth_pair, write
 from pkt import CLONE_NEWNET, libc_call
-from refuse import ip, refuse, tunctl, works
+from refuse import batch, ip, refuse, tunctl, works
 
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
@@ -104,9 +104,7 @@ class User(Somebody):
         """the same in a user namespace inside"""
         def request():
             unshare_as_root()
-            done = subprocess.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            return done.returncode, done.stdout
+            return batch(HERE, lines)
         return self.ask(request)
 
     def __enter__(self):

@@ -17,7 +17,7 @@ import subprocess
 
 import pkt
 from ksft import Stats, check, delete, expect, ksft_run, modprobe, namespaces, need_modules, until, veth_pair
-from refuse import command, ip, refuse, works, works_each
+from refuse import batch, command, ip, refuse, works, works_each
 
 NEAR, FAR = "198.51.100.1", "198.51.100.2"
 ENDPOINTS = "local 192.0.2.1 remote 192.0.2.2"
@@ -45,12 +45,6 @@ def make_moved(kind, n0, n1, n2):
     n2.ip(*UP)
 
 
-def all_work(name, ns, *lines):
-    """one result for all the lines"""
-    text = ns.ip(*lines, force=True)
-    check(name, not text, text)
-
-
 def counted(ns, n1, name):
     """one ping is one packet each way, at each endpoint"""
     near, far = Stats(ns, "t1"), Stats(n1, "t1")
@@ -60,11 +54,11 @@ def counted(ns, n1, name):
 
 
 def moved_and_used(kind, n0, n1, n2):
-    all_work(f"{kind}: far end", n1, *far_end(kind))
-    all_work(f"{kind}: made in n0, moved to n2", n0, f"link add t1 type {kind} {ENDPOINTS}",
-             f"link set t1 netns {n2.name}")
+    works(f"{kind}: far end", batch, n1, far_end(kind))
+    works(f"{kind}: made in n0, moved to n2", batch, n0,
+          (f"link add t1 type {kind} {ENDPOINTS}", f"link set t1 netns {n2.name}"))
     check(f"{kind}: left n0", not n0.has_dev("t1"))
-    all_work(f"{kind}: is in n2", n2, *UP)
+    works(f"{kind}: is in n2", batch, n2, UP)
     shows(n2, f"{kind}: n2 sees where its underlay is", "link-netns(id)? ")
     counted(n2, n1, f"{kind} moved")
     refuse(f"{kind}: n0 still knows these ends", "exists", ip, n0, f"link add t2 type {kind} {ENDPOINTS}",
@@ -124,7 +118,7 @@ def link_netns(kind):
                 ns.ip(f"netns set {n0.name} 77")
             works_each(made[number], (f"{kind}: n{number} makes t1 in n2 over n0",
                                       f"link add t1 netns {n2.name} link-netns {n0.name} type {kind} {ENDPOINTS}"))
-            all_work(f"{kind}: is in n2", n2, *UP)
+            works(f"{kind}: is in n2", batch, n2, UP)
             shows(n2, f"{kind}: n2 sees where its underlay is", "link-netns(id)? ")
             check(f"{kind}: passes a ping", n2.answered(FAR))
             refuse(f"{kind}: n0 knows these ends", "exists", ip, n0, f"link add t2 type {kind} {ENDPOINTS}",
@@ -135,7 +129,7 @@ def made_elsewhere(kind):
     with topology() as (n0, n1, _, n3):
         n1.ip(*far_end(kind))
         works_each(n3, (f"{kind}: n3 makes t1 in n0", f"link add t1 netns {n0.name} type {kind} {ENDPOINTS}"))
-        all_work(f"{kind}: is in n0", n0, *UP)
+        works(f"{kind}: is in n0", batch, n0, UP)
         check(f"{kind}: passes a ping", n0.answered(FAR))
 
 
