@@ -2,13 +2,14 @@
 """Large transfers between two namespaces, and the size of the packets that
 they travel in; beside wire.py."""
 
+import contextlib
 import os
 import threading
 
 import xfer
-from wire import IN_TREE, expect, expect_whole
+from wire import IN_TREE, expect, expect_whole, sysctl
 
-__all__ = ["Bulk", "MAC"]
+__all__ = ["Bulk", "MAC", "long_queue"]
 
 MAC = "02:00:00:00:aa:01", "02:00:00:00:aa:02"
 # TCP makes smaller packets of what flows slowly, never single ones.
@@ -18,6 +19,20 @@ if IN_TREE:
     # What fails need not take long, nor tell how in the receiver's thread.
     xfer.TIMEOUT = 4
     threading.excepthook = lambda _: None
+
+
+@contextlib.contextmanager
+def long_queue(length=20000):
+    """of the machine's processors, where segments wait that no offload has put
+    together; to be used in the first namespace"""
+    path = "/proc/sys/net/core/netdev_max_backlog"
+    with open(path) as file:
+        old = file.read()
+    sysctl(net__core__netdev_max_backlog=length)
+    try:
+        yield
+    finally:
+        sysctl(net__core__netdev_max_backlog=old)
 
 
 def mean(moved, way):
@@ -35,8 +50,8 @@ class Bulk:
         # One CPU, so that nothing overtakes, and no guess that it did.
         os.sched_setaffinity(0, {0})
         for end in ends:
-            end.run("sh", "-c",
-                    "echo 0 >/proc/sys/net/ipv4/tcp_early_retrans")
+            with end.enter:
+                sysctl(net__ipv4__tcp_early_retrans=0)
 
     def transfer(self, name, address, sizes, count=32):
         """TCP and UDP, all of it once and none of it wrong, without an error

@@ -128,10 +128,11 @@ def put_up(*devices):
 
 
 def netlink(verb, dev, kind, *attributes, ns=None):
-    """nl.py -> the error's name and the kernel's words, ("", "") for none"""
+    """nl.py, in the present namespace if not told otherwise
+    -> the error's name and the kernel's words, ("", "") for none"""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        nl.main([verb, ns or sys.argv[1], dev, kind, *attributes])
+        nl.main([verb, ns or "-", dev, kind, *attributes])
     error, _, words = output.getvalue().strip().partition(": ")
     return error, words
 

@@ -12,9 +12,11 @@ IFLA_GRE_ or IFLA_IPTUN_; or NUMBER=TYPE:VALUE; TYPE is u8, u16, be16, u32,
 be32, s32, ip4, hex, str or flag, and may be given for a name as well
 (LOCAL=hex:c000). "@" in front means an attribute of the link itself, as
 @MTU=1400. KIND may be "-": no IFLA_LINKINFO; KIND ending in "-" sends no
-IFLA_INFO_DATA. "index:N" as NAME asks for the device by its number.
+IFLA_INFO_DATA. "index:N" as NAME asks for the device by its number. NETNS "-" is
+the present one.
 """
 
+import contextlib
 import errno
 import socket
 import struct
@@ -118,7 +120,7 @@ def errno_name(number):
 def ask(netns, verb, name, kind, *attributes):
     """-> exit status and output of nl.py"""
     message = request(verb, name, kind, attributes)
-    with in_netns(netns):
+    with in_netns(netns) if netns != "-" else contextlib.nullcontext():
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
     with sock:
         sock.bind((0, 0))

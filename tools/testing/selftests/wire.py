@@ -37,7 +37,7 @@ from pkt import cut, csum, eth, gre, icmp, in_netns, ip, ip6, mpls, \
 
 __all__ = ["cut", "csum", "eth", "gre", "icmp", "ip", "ip6", "mpls", "raw",
            "udp", "vlan", "Layer", "Tun", "Tap", "Counters", "Ns", "until",
-           "run_ip", "router", "sysctl", "case", "expect", "expect_whole", "COUNTERS", "show",
+           "run_ip", "router", "sysctl", "quiet_ipv6", "case", "expect", "expect_whole", "COUNTERS", "show",
            "differs", "describe", "tap", "attempt", "inject", "transmit",
            "sends", "fields", "CRC", "SEQ", "FRAME", "LENGTH", "ETH_P_IP",
            "ETH_P_IPV6", "ETH_P_MPLS", "IN_TREE", "SERIES", "SLOW", "errno", "os",
@@ -132,6 +132,14 @@ def sysctl(**values):
     for name, value in values.items():
         with open("/proc/sys/" + name.replace("__", "/"), "w") as file:
             file.write(str(value))
+
+
+def quiet_ipv6():
+    """IPv6 on all devices to come, which send nothing that nobody asked for: no
+    duplicate address detection, router solicitation or automatic address"""
+    quiet = {"disable_ipv6": 0, "accept_dad": 0, "router_solicitations": 0, "addr_gen_mode": 1}
+    sysctl(**{f"net__ipv6__conf__{conf}__{name}": value
+              for conf in ("all", "default") for name, value in quiet.items()})
 
 
 class Tun:
