@@ -97,7 +97,8 @@ int ip_tnl_gso_hook(void)
 {
 	const struct net_offload *old = rcu_access_pointer(inet_offloads[IPPROTO_GRE]);
 
-	if (gre_hook_pinned)
+	/* Still called by the other hook, unless somebody has put the kernel's own back. */
+	if (gre_hook_pinned && old != gre_kernel_offload)
 		return 0;
 	if (!old) {
 		pr_err("ip_gre: the kernel has no segmenter for GRE\n");

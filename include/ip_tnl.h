@@ -143,9 +143,9 @@ struct ip_tnl_count {
 /**
  * struct ip_tnl_net - the tunnels of one kind whose packets one namespace carries
  * @table: &ip_tnl_entry by &ip_tnl_id; written under RTNL, read under RCU
- * @class_mask: a bit for each &enum ip_tnl_class that @table has entries of, and
- *	%IP_TNL_BOUND up one for each that it has bound ones of; as @table
- * @genid: goes up when an entry has come into @table; as @table
+ * @class_mask: one bit for each &enum ip_tnl_class that @table has entries of, and one,
+ *	shifted by %IP_TNL_BOUND, for each that it has entries with a link of; as @table
+ * @genid: incremented after the insertion of an entry into @table; as @table
  * @count: of the entries in @table, by &enum ip_tnl_class; RTNL
  * @tunnels: the same tunnels, wherever their devices are; RTNL
  * @collect_md_dev: the device in external mode, or NULL
@@ -425,10 +425,10 @@ int ip_tnl_fill_metadata_dst(struct net_device *dev, struct sk_buff *skb);
 
 /* ip_tnl_gso.c: sequence numbers of GSO packets */
 
-/* Mark of a GSO packet whose segments are to be numbered: ip_gre_gso.c. */
+/* Marks a GSO packet whose segments are to be numbered. */
 #define IP_TNL_GSO_NUMBERED	SKB_GSO_SCTP
 
-/* How many packets this will have been on the wire. */
+/* Number of packets that this is on the wire. */
 static inline u16 ip_tnl_segments(const struct sk_buff *skb)
 {
 	return skb_shinfo(skb)->gso_segs ?: 1;

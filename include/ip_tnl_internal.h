@@ -11,18 +11,18 @@
 /* In &ip_tnl_id.key. */
 #define IP_TNL_KEYED	BIT_ULL(32)
 
-/* In &ip_tnl_net.class_mask, what says that a class has bound tunnels is so many bits up. */
+/* In &ip_tnl_net.class_mask, from the bit of a class to the bit of its entries with a link. */
 #define IP_TNL_BOUND	16
 
 /* The DSCP is above the ECN field (RFC 3168 5). */
 #define IP_TNL_DSCP_SHIFT	2
 
 /**
- * struct ip_tnl_dst_caches - routes that are kept of one configuration and DSCP
- * @mask: of a flow's hash, which says which route it takes; 0 if there is one
- * @expires: jiffies after which several routes are to be chosen anew
+ * struct ip_tnl_dst_caches - cached routes of one configuration and DSCP
+ * @mask: mask of the flow hash that selects the cache; 0 unless the route is multipath
+ * @expires: jiffies after which a multipath route is looked up again
  * @rcu: frees it after its last reader
- * @cache: the routes, @mask + 1
+ * @cache: @mask + 1 caches
  */
 struct ip_tnl_dst_caches {
 	u32			mask;

@@ -163,8 +163,8 @@ class NetNs(wire.Ns):
             subprocess.run(["ip", "netns", "add", self.name], check=True)
         atexit.register(self.remove)
         super().__init__(self.name)
-        self.sysctl(**{f"net__ipv6__conf__{c}__disable_ipv6": int(not ipv6)
-                       for c in ("all", "default")})
+        self.sysctl(**{f"net__ipv6__conf__{c}__disable_ipv6": int(not ipv6) for c in ("all", "default")},
+                    **{f"net__ipv4__conf__{c}__rp_filter": 0 for c in ("all", "default")})
         with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             fcntl.ioctl(sock, 0x8914, struct.pack("16sH22x", b"lo", 1))     # SIOCSIFFLAGS, IFF_UP
 

@@ -16,7 +16,6 @@ IFLA_INFO_DATA. "index:N" as NAME asks for the device by its number. NETNS "-" i
 the present one.
 """
 
-import contextlib
 import errno
 import socket
 import struct
@@ -120,7 +119,7 @@ def errno_name(number):
 def ask(netns, verb, name, kind, *attributes):
     """-> exit status and output of nl.py"""
     message = request(verb, name, kind, attributes)
-    with in_netns(netns) if netns != "-" else contextlib.nullcontext():
+    with in_netns(netns):
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
     with sock:
         sock.bind((0, 0))
