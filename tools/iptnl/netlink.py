@@ -67,7 +67,7 @@ def table(data, at=0):
 
 
 def number(payload):
-    """-> the value of an attribute of 1, 2, 4 or 8 octets in host order"""
+    """-> the value of an attribute of 1, 2, 4 or 8 bytes in host order"""
     return int.from_bytes(payload, "little" if struct.pack("=H", 1)[0] else "big")
 
 

@@ -54,8 +54,8 @@ class tcp(Layer):
 
 
 class erspan(Layer):
-    """The ERSPAN header behind GRE: version 1 (type II, 8 octets, index) or 2 (type III, 12 octets, dir, hwid);
-    platform=True sets the O bit, and the 8 octets of the platform header are to follow as raw()."""
+    """The ERSPAN header behind GRE: version 1 (type II, 8 bytes, index) or 2 (type III, 12 bytes, dir, hwid);
+    platform=True sets the O bit, and the 8 bytes of the platform header are to follow as raw()."""
 
     def __init__(self, session=1, version=1, index=1, vlan=0, cos=0, en=0, t=0, direction=0, hwid=0, stamp=0,
                  ft=0, platform=False):

@@ -168,7 +168,7 @@ class Wire:
             flags(name, IFF_UP | IFF_NOARP)
 
     def put(self, packet, gso=0, pieces=None):
-        """One packet comes in. gso: as a TCP super-packet of this segment size."""
+        """One packet comes in. gso: as a TCP GSO packet of this segment size."""
         data = packet.bytes()
         head = b""
         if self.kind != "tun" and not isinstance(packet, pkt.eth):

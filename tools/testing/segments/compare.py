@@ -187,4 +187,4 @@ def explain(a, b):
     inside = [f"{what} + {at - place}" for what, place in walk(a) if place <= at]
     count = sum(x != y for x, y in zip(a, b))
     where = inside[-1] if inside else "start"
-    return f"differs first at {at} ({where}), in {count} octets, in length by {len(b) - len(a)}"
+    return f"differs first at {at} ({where}), in {count} bytes, in length by {len(b) - len(a)}"

@@ -206,7 +206,7 @@ class Getter(Program):
 
 # ----------------------------------------------- functions of the module fou
 
-EXTRA = {1: 4, 3: 12, 14: 4, 17: 4}     # octets behind a BTF type, by kind
+EXTRA = {1: 4, 3: 12, 14: 4, 17: 4}     # bytes behind a BTF type, by kind
 EACH = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}      # and for each member
 FUNC = 12
 

@@ -81,6 +81,6 @@ class Bulk:
             if "_packets" not in c and "_bytes" not in c])
         for end, dev, way, big in sizes:
             size = mean(moved[end, dev], way)
-            text = "super-packets" if big else "single packets"
+            text = "GSO packets" if big else "single packets"
             expect(f"{name}: {text}, n{ends.index(end) + 1}'s {dev} {way}",
                    big, size > SUPER)

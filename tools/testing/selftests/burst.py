@@ -2,7 +2,7 @@
 """Numbered datagrams for a tunnel: many of them at once, what became of each,
 and which processor had it; beside wire.py.
 
-A batch leaves its sender as one UDP super-packet, each segment of which holds
+A batch leaves its sender as one UDP GSO packet, each segment of which holds
 a packet: FOU takes them out again, so that all of them are in the tunnel before
 anything behind it runs. Not more than MOST of them, or the kernel sends none.
 """

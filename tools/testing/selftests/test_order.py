@@ -10,8 +10,8 @@
     ipip1, gre1 ============ tunnels in it ====== ipip1, gre1
 
 A flow is a mixture, by chance, of what one sender can send: packets of all
-sizes and whole super-packets, in fragments, with IP options, another TTL or
-TOS or no checksum. Each octet of payload is of a word that has the flow's tag
+sizes and whole GSO packets, in fragments, with IP options, another TTL or
+TOS or no checksum. Each byte of payload is of a word that has the flow's tag
 and counts up: in order is what, put together, has the words that were sent. It
 is looked at where the packets enter (v2), on the tunnel, on each device
 behind it, and at the sockets. All of it on one processor, since a flow is on
@@ -31,7 +31,7 @@ from pkt import Layer, csum, eth, gre, icmp, ip, ip6, raw, udp
 
 BATCHES = 5                     # of each combination
 SENT = 6                        # by each flow in a batch, on an average, and
-FEWEST = 30                     # packets and super-packets in a batch
+FEWEST = 30                     # packets and GSO packets in a batch
 WORD = struct.Struct("!3sBI")   # tag, flow, number
 TAG = b"\xa5\xc3\x96"
 MAC = "02:00:00:00:aa:01", "02:00:00:00:aa:02"
@@ -190,7 +190,7 @@ class Flow:
 
     def send_super(self, choose):
         size, count = choose.choice((200, 1000, 1192)), choose.randrange(2, 9)
-        payload = self.payload(size * count - choose.choice((0, 0, 96)), f"super-packet by {size}")
+        payload = self.payload(size * count - choose.choice((0, 0, 96)), f"GSO packet by {size}")
         if self.sock:
             self.sock.sendmsg([payload], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))])
             return
