@@ -110,6 +110,7 @@ static int gre_header_parse_addr(const struct sk_buff *skb, const struct net_dev
 	memcpy(haddr, &iph->saddr, sizeof(iph->saddr));
 	return sizeof(iph->saddr);
 }
+
 DEFINE_HEADER_PARSE(gre_header_parse_addr);
 
 static const struct header_ops gre_header_ops = {

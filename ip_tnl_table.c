@@ -342,7 +342,7 @@ static struct ip_tnl_entry *ip_tnl_last_resort(struct net_device __rcu * const *
 
 /* The full lookup, out of line so that ip_tnl_lookup() stays short. */
 static noinline struct ip_tnl_entry *ip_tnl_lookup_all(struct ip_tnl_net *tn, int iif,
-					      struct ip_tnl_id packet)
+						       struct ip_tnl_id packet)
 {
 	struct ip_tnl_entry *e;
 	unsigned int genid;

@@ -358,7 +358,8 @@ static bool ip_tnl_len_ok(struct sk_buff *skb, unsigned int l2_hlen, unsigned in
  * go on; if not, it is still the caller's.
  */
 static bool ip_tnl_check_pmtu(struct sk_buff *skb, const struct net_device *dev,
-			const struct rtable *rt, const struct ip_tnl_flow *f, __be16 payload_df)
+			      const struct rtable *rt, const struct ip_tnl_flow *f,
+			      __be16 payload_df)
 {
 	unsigned int l2_hlen = dev->type == ARPHRD_ETHER ? ETH_HLEN : 0;
 	u32 mtu = dst_mtu(&rt->dst) - sizeof(struct iphdr) - f->hlen - l2_hlen;
@@ -402,7 +403,7 @@ static void ip_tnl_report_errors(struct sk_buff *skb, struct ip_tunnel *t)
 
 /* Makes headroom for all headers, and lets the device ask for it from now on. */
 static int ip_tnl_cow_head(struct sk_buff *skb, struct net_device *dev,
-			    const struct rtable *rt, int hlen)
+			   const struct rtable *rt, int hlen)
 {
 	unsigned int room = LL_RESERVED_SPACE(rt->dst.dev) + rt->dst.header_len +
 			    sizeof(struct iphdr) + hlen;
@@ -426,7 +427,7 @@ static int ip_tnl_cow_head(struct sk_buff *skb, struct net_device *dev,
  * Return: a reference to the route, which ip_tnl_tx_send() consumes, or NULL.
  */
 struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
-			       struct ip_tnl_flow *f)
+				 struct ip_tnl_flow *f)
 {
 	const struct ip_tnl_payload in = ip_tnl_payload(skb, f->inner_proto);
 	struct ip_tunnel *t = netdev_priv(dev);

@@ -96,6 +96,7 @@ EXPORT_SYMBOL(xfrm4_tunnel_register);
 int xfrm4_tunnel_deregister(struct xfrm_tunnel *handler, unsigned short family)
 {
 	struct xfrm_tunnel __rcu **link = tunnel4_head(family);
+	struct xfrm_tunnel *next;
 	int err = -ENOENT;
 
 	if (!link)
@@ -103,8 +104,8 @@ int xfrm4_tunnel_deregister(struct xfrm_tunnel *handler, unsigned short family)
 	mutex_lock(&tunnel4_mutex);
 	link = tunnel4_seek(link, handler->priority);
 	if (rcu_access_pointer(*link) == handler) {
-		rcu_assign_pointer(*link, rcu_dereference_protected(handler->next,
-					  lockdep_is_held(&tunnel4_mutex)));
+		next = rcu_dereference_protected(handler->next, lockdep_is_held(&tunnel4_mutex));
+		rcu_assign_pointer(*link, next);
 		err = 0;
 	}
 	mutex_unlock(&tunnel4_mutex);

@@ -48,8 +48,10 @@ struct gre_header {
 };
 
 /**
- * gre_is_erspan() - whether the payload is a mirrored frame
+ * gre_is_erspan() - tell mirrored frames by their ethertype
  * @proto: ethertype in the GRE header, network byte order
+ *
+ * Return: true if the payload is one.
  */
 static inline bool gre_is_erspan(__be16 proto)
 {

@@ -16,7 +16,7 @@ static inline void skb_unset_transport_header(struct sk_buff *skb)
  * header; but the segmenters of GRE and UDP begin anew, and read it for the inner one, too.
  */
 
-/* Return true if all segments would get one identification in a header that is put before this one. */
+/* Return true if all segments would get one identification in a header pushed before this one. */
 static inline bool skb_gso_fixes_outer_id(const struct sk_buff *skb)
 {
 #ifdef COMPAT_HAS_GSO_TCP_FIXEDID_INNER

@@ -42,7 +42,7 @@
 			 NETIF_F_GSO_SOFTWARE | NETIF_F_GSO_ENCAP_ALL)
 #define CUT_PARTIAL	(NETIF_F_SG | NETIF_F_HW_CSUM | TSO | NETIF_F_GSO_PARTIAL | CUT_TUNNELS)
 
-/* The sorts of cards: what it can, in encapsulated packets, how many segments, what in part; or a veth's loop. */
+/* Sorts of cards: what they can, in encapsulated packets, segments, in part; or a veth's loop. */
 static const struct card_sort {
 	const char		*name;
 	netdev_features_t	features;
@@ -108,7 +108,8 @@ static void card_complain(const struct net_device *dev, const char *wrong)
 {
 	char text[200];
 
-	ip_tnl_card_keep(CARD_COMPLAINT, text, scnprintf(text, sizeof(text), "%s: %s", dev->name, wrong));
+	ip_tnl_card_keep(CARD_COMPLAINT, text,
+			 scnprintf(text, sizeof(text), "%s: %s", dev->name, wrong));
 }
 
 /* Return: NULL, or what the card cannot do of what it is asked to. */
@@ -208,7 +209,7 @@ static int card_stop(struct net_device *dev)
 /* ---- packets to order */
 
 enum card_order_what {
-	ORDER_RECEIVE,		/* a packet, GSO or not, as the card's driver gives it to the stack */
+	ORDER_RECEIVE,		/* a packet, GSO or not, as by the card's driver */
 	ORDER_GRO,		/* a frame that goes through GRO, with those ordered next to it */
 	ORDER_TRANSMIT,		/* handed to the device for sending */
 	ORDER_NUMBER,		/* the tunnel's next sequence number is gso_size << 16 | gso_segs */
@@ -240,7 +241,7 @@ struct card_order {
 	u16	csum_start;
 	u16	csum_offset;
 	u16	head;		/* bytes in the linear part, 0: all */
-	u16	piece;		/* bytes of each skb in the list of fragments, 0: no list, but pages */
+	u16	piece;		/* bytes of each skb in the frag list; 0: pages instead */
 	u16	reserved;
 };
 
@@ -515,7 +516,8 @@ static void card_features(struct net_device *dev, const struct card_sort *sort)
 
 static struct net_device *card_make_device(struct net *net, const struct card_sort *sort)
 {
-	struct net_device *dev = alloc_netdev(sizeof(struct card), sort->name, NET_NAME_ENUM, card_setup);
+	struct net_device *dev = alloc_netdev(sizeof(struct card), sort->name, NET_NAME_ENUM,
+					      card_setup);
 	struct card *card;
 	int err;
 

@@ -244,7 +244,8 @@ static bool counts_up(const struct work *w, const u8 *ip, unsigned int at)
 	return !(w->gso_type & SKB_GSO_PARTIAL) || !df;
 }
 
-static void finish_ipv4(const struct work *w, u8 *seg, unsigned int len, unsigned int at, unsigned int n)
+static void finish_ipv4(const struct work *w, u8 *seg, unsigned int len, unsigned int at,
+			unsigned int n)
 {
 	u8 *ip = seg + at;
 
@@ -267,7 +268,8 @@ static void finish_udp_tunnel(const struct work *w, u8 *seg, unsigned int len, i
 }
 
 /* From the inside out: a checksum covers what is behind it. */
-static void finish(const struct work *w, u8 *seg, unsigned int len, unsigned int offset, unsigned int n)
+static void finish(const struct work *w, u8 *seg, unsigned int len, unsigned int offset,
+		   unsigned int n)
 {
 	bool copied = w->gso_type & SKB_GSO_PARTIAL;
 	int i;
@@ -319,7 +321,8 @@ static const char *cut(struct work *w)
 
 static const char *send_gso(const struct sk_buff *skb)
 {
-	unsigned int end = skb->encapsulation ? skb_inner_transport_offset(skb) : skb_transport_offset(skb);
+	unsigned int end = skb->encapsulation ? skb_inner_transport_offset(skb) :
+						skb_transport_offset(skb);
 	const char *wrong;
 	struct work w = {
 		.data		= ip_tnl_card_in,

@@ -182,7 +182,8 @@ static int call_fallback(const struct call *c, unsigned int len, char *text)
 		n = scnprintf(text, ROOM, "%ld", PTR_ERR(dev));
 	else
 		n = scnprintf(text, ROOM, "%s %s mtu %u flags %x assign_type %u", dev->name,
-			      dev->rtnl_link_ops->kind, dev->mtu, dev->flags, dev->name_assign_type);
+			      dev->rtnl_link_ops->kind, dev->mtu, dev->flags,
+			      dev->name_assign_type);
 	rtnl_unlock();
 	__symbol_put("gretap_fb_dev_create");
 	return n;
@@ -220,8 +221,10 @@ static int do_call(const struct call *c, unsigned int len, char *text)
 
 static int exports_open(struct inode *inode, struct file *file)
 {
-	file->private_data = kzalloc(sizeof(struct answer), GFP_KERNEL);
-	return file->private_data ? 0 : -ENOMEM;
+	struct answer *answer = kzalloc(sizeof(*answer), GFP_KERNEL);
+
+	file->private_data = answer;
+	return answer ? 0 : -ENOMEM;
 }
 
 static int exports_release(struct inode *inode, struct file *file)
