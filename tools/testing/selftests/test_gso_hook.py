@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 
-from ksft import CORE, NetNs, is_loaded, ksft_run, modprobe, need_modules, rmmod
+from ksft import CORE, NetNs, is_loaded, ksft_run, modprobe, need_modules, remove_modules, rmmod
 from wire import Tun, differs, expect, run_ip
 
 OTHER = "ip_tnl_hook_test"
@@ -58,6 +58,7 @@ def other_is_passed(ns, name):
 
 
 def main():
+    remove_modules()        # nothing but ip_gre is to hold the core
     need_modules("ip_gre")
     modprobe("tun")
     with NetNs() as ns:
