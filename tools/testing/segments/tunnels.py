@@ -186,9 +186,9 @@ class World:
         lines += [f"link set {device} up", f"route add {flows.TOP4.format(number)}/32 dev {device}"]
         return lines + ([f"route add {flows.TOP6.format(number)}/128 dev {device}"] if top != "ipip" else [])
 
-    def offloads_on(self, on):
-        """All offloads of the tunnel"""
-        self.features.set("tun", is_offload, on)
+    def switch_on(self, device):
+        """All offloads"""
+        self.features.set(device, is_offload, True)
 
     def switch_off(self, device):
         """All offloads: the kernel cuts before the tunnel"""

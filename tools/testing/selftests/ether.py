@@ -8,9 +8,7 @@
     expect("and whole", [frame(ip()).bytes()], g1.took())
 """
 
-import contextlib
 import errno
-import io
 import socket
 import struct
 import subprocess
@@ -130,10 +128,8 @@ def put_up(*devices):
 def netlink(verb, dev, kind, *attributes, ns=None):
     """nl.py, in the present namespace if not told otherwise
     -> the error's name and the kernel's words, ("", "") for none"""
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        nl.main([verb, ns or "-", dev, kind, *attributes])
-    error, _, words = output.getvalue().strip().partition(": ")
+    _, text = nl.ask(ns or "-", verb, dev, kind, *attributes)
+    error, _, words = text.partition(": ")
     return error, words
 
 

@@ -56,10 +56,9 @@ SEQ = "rx_errors=1 rx_fifo_errors=1"
 FRAME = "rx_errors=1 rx_frame_errors=1"
 LENGTH = "rx_errors=1 rx_length_errors=1"
 
-# sysctl(**QUIET): no reverse path filter, and no IPv6 packets that the test did not ask for.
-QUIET = {f"net__{family}__conf__{conf}__{name}": value for conf in ("all", "default") for family, name, value in (
-    ("ipv4", "rp_filter", 0), ("ipv6", "accept_dad", 0), ("ipv6", "router_solicitations", 0),
-    ("ipv6", "addr_gen_mode", 1))}
+# sysctl(**QUIET): no IPv6 packets that the test did not ask for.
+QUIET = {f"net__ipv6__conf__{conf}__{name}": value for conf in ("all", "default")
+         for name, value in (("accept_dad", 0), ("router_solicitations", 0), ("addr_gen_mode", 1))}
 
 
 # ------------------------------------------------------------------- results
@@ -137,9 +136,7 @@ def sysctl(**values):
 def quiet_ipv6():
     """IPv6 on all devices to come, which send nothing that nobody asked for: no
     duplicate address detection, router solicitation or automatic address"""
-    quiet = {"disable_ipv6": 0, "accept_dad": 0, "router_solicitations": 0, "addr_gen_mode": 1}
-    sysctl(**{f"net__ipv6__conf__{conf}__{name}": value
-              for conf in ("all", "default") for name, value in quiet.items()})
+    sysctl(**QUIET, **{f"net__ipv6__conf__{conf}__disable_ipv6": 0 for conf in ("all", "default")})
 
 
 class Tun:
