@@ -412,6 +412,25 @@ static int ip_tnl_cow_head(struct sk_buff *skb, struct net_device *dev,
 	return skb_cow_head(skb, room);
 }
 
+/* Settles the outer TOS and TTL, and makes room and offloads ready for the headers. */
+static int ip_tnl_prepare_outer(struct sk_buff *skb, struct net_device *dev,
+				const struct rtable *rt, struct ip_tnl_flow *f,
+				const struct ip_tnl_payload *in)
+{
+	int err;
+
+	f->tos = INET_ECN_encapsulate(f->tos, in->dsfield);
+	if (!f->ttl)
+		f->ttl = in->ttl ?: ip4_dst_hoplimit(&rt->dst);
+
+	err = ip_tnl_cow_head(skb, dev, rt, f->hlen);
+	if (!err)
+		err = iptunnel_handle_offloads(skb, f->gso_type);
+	if (!err)
+		skb_gso_push_fixedid(skb, ip_tnl_keeps_level(f));
+	return err;
+}
+
 /**
  * ip_tnl_tx_prepare() - decide how a packet leaves, and make it ready
  * @skb: payload, network header at skb->data, basic IP header linear; on
@@ -431,7 +450,7 @@ struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
 {
 	const struct ip_tnl_payload in = ip_tnl_payload(skb, f->inner_proto);
 	struct ip_tunnel *t = netdev_priv(dev);
-	struct rtable *rt;
+	struct rtable *rt = NULL;
 
 	if (!f->daddr)
 		f->daddr = ip_tnl_next_hop(skb, dev, f);
@@ -447,41 +466,29 @@ struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
 	}
 	if (rt->dst.dev == dev) {
 		DEV_STATS_INC(dev, collisions);
-		goto error_put;
+		goto error;
 	}
 	if (!ip_tnl_check_pmtu(skb, dev, rt, f, in.df)) {
 		if (!skb_is_gso(skb))
-			goto error_put;
+			goto error;
 		ip_rt_put(rt);
 		goto segment;
 	}
 	ip_tnl_report_errors(skb, t);
-
-	f->tos = INET_ECN_encapsulate(f->tos, in.dsfield);
-	if (!f->ttl)
-		f->ttl = in.ttl ?: ip4_dst_hoplimit(&rt->dst);
-
-	if (ip_tnl_cow_head(skb, dev, rt, f->hlen))
-		goto dropped;
-	if (iptunnel_handle_offloads(skb, f->gso_type))
-		goto dropped;
-	skb_gso_push_fixedid(skb, ip_tnl_keeps_level(f));
+	if (ip_tnl_prepare_outer(skb, dev, rt, f, &in)) {
+		DEV_STATS_INC(dev, tx_dropped);
+		goto drop;
+	}
 	return rt;
 
 segment:
 	ip_tnl_xmit_segments(skb, dev, f);
 	return NULL;
 
-dropped:
-	DEV_STATS_INC(dev, tx_dropped);
-	ip_rt_put(rt);
-	kfree_skb(skb);
-	return NULL;
-
-error_put:
-	ip_rt_put(rt);
 error:
 	DEV_STATS_INC(dev, tx_errors);
+drop:
+	ip_rt_put(rt);
 	kfree_skb(skb);
 	return NULL;
 }
