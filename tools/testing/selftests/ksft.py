@@ -150,8 +150,9 @@ def write(path, value):
 
 
 class NetNs(wire.Ns):
-    """A namespace of its own, which goes at the end of the with. Quiet: nothing
-    is sent that nobody asked for, unless ipv6 is wanted."""
+    """A namespace of its own, which goes at the end of the with. Nothing is sent
+    there that nobody asked for: no duplicate address detection, no router
+    solicitation, no automatic address, and no IPv6 at all unless it is wanted."""
 
     made = 0
 
@@ -163,8 +164,12 @@ class NetNs(wire.Ns):
             subprocess.run(["ip", "netns", "add", self.name], check=True)
         atexit.register(self.remove)
         super().__init__(self.name)
-        self.sysctl(**{f"net__ipv6__conf__{c}__disable_ipv6": int(not ipv6) for c in ("all", "default")},
-                    **{f"net__ipv4__conf__{c}__rp_filter": 0 for c in ("all", "default")})
+        for conf in "all", "default":
+            self.sysctl(**{f"net__ipv6__conf__{conf}__disable_ipv6": int(not ipv6),
+                           f"net__ipv6__conf__{conf}__accept_dad": 0,
+                           f"net__ipv6__conf__{conf}__router_solicitations": 0,
+                           f"net__ipv6__conf__{conf}__addr_gen_mode": 1,
+                           f"net__ipv4__conf__{conf}__rp_filter": 0})
         with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             fcntl.ioctl(sock, 0x8914, struct.pack("16sH22x", b"lo", 1))     # SIOCSIFFLAGS, IFF_UP
 

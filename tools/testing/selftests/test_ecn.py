@@ -15,7 +15,7 @@ import re
 
 from ksft import ksft_run, need_modules, modprobe, expect, NetNs, run_ip, write
 from pkt import gre, icmp, ip, ip6, mpls
-from wire import ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS, FRAME, QUIET, Tun, case, inject, sends, sysctl, tap
+from wire import ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS, FRAME, Tun, case, inject, sends, tap
 
 KINDS = {"i": "ipip mode any", "g": "gre"}
 TOS = {"1": "0", "2": "inherit", "3": "0xb8"}
@@ -139,7 +139,6 @@ def main():
     need_modules("ip_gre", "ipip")
     modprobe("tun")
     with NetNs() as n0, n0.inside():
-        sysctl(**QUIET)
         u0 = Tun("u0", "192.0.2.1/24")
         run_ip(*add_tunnels())
         set_log(False)

@@ -14,7 +14,7 @@ two kernels, the bytes on the wire, and what is refused and counted.
 """
 from ksft import ksft_run, need_modules, modprobe, expect, NetNs, veth_pair, differs, run_ip
 from pkt import gre, ip, udp
-from wire import CRC, ETH_P_IP, QUIET, SEQ, Tun, case, sends, sysctl
+from wire import CRC, ETH_P_IP, SEQ, Tun, case, sends, sysctl
 
 # A set of options
 HAS_KEY, HAS_CSUM, HAS_SEQ = 1, 2, 4
@@ -217,7 +217,7 @@ def between_two_kernels():
 
 def by_hand():
     with NetNs() as n0, n0.inside():
-        sysctl(**QUIET, net__ipv4__icmp_ratemask=0)
+        sysctl(net__ipv4__icmp_ratemask=0)
         u0 = Tun("u0", f"{LOCAL}/24")
         add_all("t", "i")
         wanted_and_present(u0)

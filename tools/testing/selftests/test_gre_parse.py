@@ -16,7 +16,7 @@ import itertools
 
 from ksft import ksft_run, need_modules, modprobe, expect, NetNs, differs, run_ip
 from pkt import eth, gre, icmp, ip
-from wire import ETH_P_IP, LENGTH, QUIET, Tun, case, every_protocol_known, sysctl, tap
+from wire import ETH_P_IP, LENGTH, Tun, case, every_protocol_known, sysctl, tap
 
 C, R, K, S, SSR, BIT5, IGNORED, VERSION = 0x8000, 0x4000, 0x2000, 0x1000, 0x0800, 0x0400, 0x03f8, 0x0007
 BITS_9_TO_12 = 0x0078
@@ -138,7 +138,7 @@ def main():
     need_modules("ip_gre")
     modprobe("tun")
     with NetNs() as n0, n0.inside():
-        sysctl(**QUIET, net__ipv4__icmp_ratemask=0)
+        sysctl(net__ipv4__icmp_ratemask=0)
         u0 = Tun("u0", f"{HERE}/24")
         run_ip(f"link add g1 type gre local {HERE} remote {THERE}", "link set g1 up",
                f"link add gk type gre key 5 local {HERE} remote {THERE}", "link set gk up")

@@ -21,7 +21,7 @@ import os
 from ksft import ksft_run, need_modules, modprobe, NetNs, veth_pair
 from ether import Port, frame, put_up, sends_frame
 from pkt import cut, gre, ip, ip6, mpls, raw, udp, vlan
-from wire import FRAME, LENGTH, Tun, attempt, case, differs, expect, fields, quiet_ipv6, run_ip, show, sysctl, until
+from wire import FRAME, LENGTH, Tun, attempt, case, differs, expect, fields, run_ip, show, sysctl, until
 import xfer
 
 KEY, CSUM, SEQ_BIT = 1, 2, 4
@@ -393,9 +393,6 @@ def on_the_wire():
 def with_a_peer(n1, n2, h2):
     # One CPU, so that no sequence number overtakes another.
     os.sched_setaffinity(0, {0})
-    for ns in (n1, n2, h2):
-        with ns.enter:
-            quiet_ipv6()
     veth_pair(n1, "v1", "192.0.2.1/24", n2, "v2", "192.0.2.2/24")
     veth_pair(n2, "e2", None, h2, "eth", None)
     n1.ip("link set v1 mtu 9000")

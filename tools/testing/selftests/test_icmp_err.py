@@ -17,7 +17,7 @@ import socket
 
 from ksft import ksft_run, need_modules, modprobe, expect, NetNs, run_ip
 from pkt import gre, icmp, ip, ip6, raw, udp
-from wire import QUIET, case, inject, router, show, sysctl
+from wire import case, inject, router, show, sysctl
 
 ROUTER, OTHER_ROUTER, HERE, THERE, NOBODY = \
     "192.0.2.254", "192.0.2.253", "192.0.2.1", "192.0.2.2", "192.0.2.9"
@@ -182,7 +182,6 @@ def main():
     need_modules("ip_gre", "ipip")
     modprobe("tun")
     with NetNs(ipv6=True) as n0, n0.inside():
-        sysctl(**QUIET)
         h0, u0 = router()
         sysctl(**{f"net__ipv4__conf__{conf}__{what}_redirects": int(what == "accept")
                   for conf in ("all", "u0") for what in ("accept", "secure")})

@@ -11,7 +11,6 @@ import json
 import subprocess
 
 from ksft import ksft_run, need_modules, modprobe, expect, NetNs, run_ip
-from wire import QUIET, sysctl
 
 OWN, MACHINE, LOOPBACK, OTHER = "fe80::5efe:c000:201", "fe80::c000:201", "fe80::7f00:1", "fe80::5efe:a00:1"
 EUI64 = "fe80::ff:fe00:9"
@@ -77,7 +76,6 @@ def main():
     need_modules("ipip", "ip_gre")
     modprobe("dummy")
     with NetNs(ipv6=True) as n0, n0.inside():
-        sysctl(**QUIET)
         run_ip("link add d0 type dummy", "link set d0 addrgenmode none", "link set d0 up",
                "addr add 192.0.2.1/24 dev d0")
         each_mode()

@@ -18,7 +18,7 @@ import struct
 
 from ksft import ksft_run, need_modules, modprobe, diag, expect, NetNs, run_ip
 from pkt import gre, ip
-from wire import QUIET, Tun, case, fields, one_processor, sysctl, tap
+from wire import Tun, case, fields, one_processor, sysctl, tap
 
 LOCAL, LOCAL2, REMOTE, STRANGER = "192.0.2.1", "192.0.2.11", "192.0.2.2", "192.0.2.9"
 FALLBACK = {"gre": "gre0", "ipip": "tunl0"}
@@ -242,7 +242,7 @@ def main():
     need_modules("ip_gre", "ipip")
     modprobe("tun")
     with NetNs() as n0, n0.inside():
-        sysctl(**QUIET, net__ipv4__icmp_ratemask=0)
+        sysctl(net__ipv4__icmp_ratemask=0)
         underlay = Underlay()
         with Set(underlay, "gre", list) as group:
             examples(group)

@@ -17,8 +17,8 @@ import socket
 from ksft import ksft_run, need_modules, modprobe, NetNs
 from ether import put_up
 from pkt import eth, gre, ip, ip6, mpls, raw, udp
-from wire import COUNTERS, ETH_P_IP, IN_TREE, PACKET_OUTGOING, Tun, attempt, case, differs, expect, fields, \
-    quiet_ipv6, run_ip, show, sysctl, until
+from wire import COUNTERS, ETH_P_IP, IN_TREE, PACKET_OUTGOING, Tun, attempt, case, differs, expect, fields, run_ip, \
+    show, sysctl, until
 import team
 
 ARPHRD_IPGRE = 778
@@ -265,7 +265,6 @@ def main():
     need_modules("ipip", "ip_gre")
     modprobe("tun", "bonding", "team", "team_mode_activebackup")
     with NetNs(ipv6=True) as n0, n0.inside():
-        quiet_ipv6()
         sysctl(net__ipv4__icmp_ratemask=0)
         u0 = Tun("u0", "192.0.2.1/24")
         add_devices()

@@ -17,7 +17,7 @@ import socket
 
 from ksft import ksft_run, need_modules, modprobe, diag, expect, NetNs, differs, run_ip, IN_TREE
 from pkt import gre, ip, ip6, mpls, udp
-from wire import COUNTERS, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS, QUIET, Tap, Tun, attempt, every_protocol_known, fields, \
+from wire import COUNTERS, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS, Tap, Tun, attempt, every_protocol_known, fields, \
     sysctl, transmit
 
 LONGEST = 64
@@ -241,7 +241,7 @@ def main():
     need_modules("ip_gre", "ipip")
     modprobe("tun")
     with NetNs() as n0, n0.inside():
-        sysctl(**QUIET, net__ipv4__icmp_ratemask=0)
+        sysctl(net__ipv4__icmp_ratemask=0)
         u0 = Tun("u0", "192.0.2.1/24")
         u1 = Tap("u1", "203.0.113.1/24")
         run_ip(*add_tunnels())

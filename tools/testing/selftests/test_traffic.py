@@ -15,7 +15,7 @@ import os
 import xfer
 from ksft import ksft_run, need_modules, modprobe, expect, until, NetNs, veth_pair
 from pkt import icmp, ip, raw
-from wire import QUIET, transmit
+from wire import transmit
 
 H1, H2, R1, R2 = "198.51.100.1", "198.51.100.65", "203.0.113.1", "203.0.113.2"
 H1_6, H2_6, R1_6, R2_6 = "2001:db8:1::1", "2001:db8:2::1", "2001:db8:3::1", "2001:db8:3::2"
@@ -26,8 +26,6 @@ NET = "198.51.100.0/26", "198.51.100.64/26"
 class Network:
     def __init__(self, h1, r1, r2, h2):
         self.h1, self.r1, self.r2, self.h2 = h1, r1, r2, h2
-        for ns in h1, r1, r2, h2:
-            ns.sysctl(**QUIET)
         veth_pair(h1, "e0", f"{H1}/26", r1, "e0", "198.51.100.2/26")
         veth_pair(r1, "u0", "192.0.2.1/24", r2, "u0", "192.0.2.2/24")
         veth_pair(r2, "e0", "198.51.100.66/26", h2, "e0", f"{H2}/26")

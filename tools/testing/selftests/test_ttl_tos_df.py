@@ -11,7 +11,7 @@ kind of payload.
 import nl
 from ksft import ksft_run, need_modules, modprobe, expect, NetNs, run_ip
 from pkt import icmp, ip, ip6, mpls
-from wire import ETH_P_MPLS, QUIET, Tun, fields, sends, sysctl
+from wire import ETH_P_MPLS, Tun, fields, sends, sysctl
 
 HERE = "192.0.2.1"
 PAYLOAD = {"v4": ip(ttl=33, tos=0x54) / icmp(),
@@ -117,7 +117,7 @@ def main():
     need_modules("ip_gre", "ipip")
     modprobe("tun")
     with NetNs() as n0, n0.inside():
-        sysctl(**QUIET, net__ipv4__ip_default_ttl=DEFAULT_TTL)
+        sysctl(net__ipv4__ip_default_ttl=DEFAULT_TTL)
         u0 = Tun("u0", f"{HERE}/24")
         add_all(n0)
         for tunnel in tunnels():

@@ -15,7 +15,7 @@ import subprocess
 
 from ksft import ksft_run, need_modules, modprobe, check, NetNs, run_ip
 from pkt import icmp, ip, ip6, mpls
-from wire import QUIET, Tun, case, every_protocol_known, sysctl
+from wire import Tun, case, every_protocol_known, sysctl
 
 HERE, THERE, STRANGER = "192.0.2.1", "192.0.2.2", "192.0.2.9"
 ENDPOINTS = f"local {HERE} remote {THERE}"
@@ -96,7 +96,7 @@ def main():
     modprobe("sit", "tun")
     with NetNs() as n0:
         with n0.inside(), every_protocol_known():
-            sysctl(**QUIET, net__ipv4__icmp_ratemask=0)
+            sysctl(net__ipv4__icmp_ratemask=0)
             u0 = Tun("u0", f"{HERE}/24")
             no_tunnel(u0, "no tunnel: port unreachable")
             no_tunnel_short_packets(u0)

@@ -37,11 +37,11 @@ from pkt import cut, csum, eth, gre, icmp, in_netns, ip, ip6, mpls, \
 
 __all__ = ["cut", "csum", "eth", "gre", "icmp", "ip", "ip6", "mpls", "raw",
            "udp", "vlan", "Layer", "Tun", "Tap", "Counters", "Ns", "until",
-           "run_ip", "router", "sysctl", "quiet_ipv6", "case", "expect", "expect_whole", "COUNTERS", "show",
+           "run_ip", "router", "sysctl", "case", "expect", "expect_whole", "COUNTERS", "show",
            "differs", "describe", "tap", "attempt", "inject", "transmit",
            "sends", "fields", "CRC", "SEQ", "FRAME", "LENGTH", "ETH_P_IP",
            "ETH_P_IPV6", "ETH_P_MPLS", "IN_TREE", "SERIES", "SLOW", "errno", "os",
-           "socket", "struct", "time", "note", "one_processor", "settle", "QUIET",
+           "socket", "struct", "time", "note", "one_processor", "settle",
            "every_protocol_known"]
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS = 3, 0x0800, 0x86dd, 0x8847
@@ -55,10 +55,6 @@ CRC = "rx_crc_errors=1 rx_errors=1"
 SEQ = "rx_errors=1 rx_fifo_errors=1"
 FRAME = "rx_errors=1 rx_frame_errors=1"
 LENGTH = "rx_errors=1 rx_length_errors=1"
-
-# sysctl(**QUIET): no IPv6 packets that the test did not ask for.
-QUIET = {f"net__ipv6__conf__{conf}__{name}": value for conf in ("all", "default")
-         for name, value in (("accept_dad", 0), ("router_solicitations", 0), ("addr_gen_mode", 1))}
 
 
 # ------------------------------------------------------------------- results
@@ -131,12 +127,6 @@ def sysctl(**values):
     for name, value in values.items():
         with open("/proc/sys/" + name.replace("__", "/"), "w") as file:
             file.write(str(value))
-
-
-def quiet_ipv6():
-    """IPv6 on all devices to come, which send nothing that nobody asked for: no
-    duplicate address detection, router solicitation or automatic address"""
-    sysctl(**QUIET, **{f"net__ipv6__conf__{conf}__disable_ipv6": 0 for conf in ("all", "default")})
 
 
 class Tun:
