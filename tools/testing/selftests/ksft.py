@@ -22,8 +22,10 @@ there is none, or if main() raises. expect() and differs() are those of
 wire.py, whose helpers all work here. refuse.py is for commands and requests
 that succeed or are refused.
 """
+import array
 import atexit
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -44,6 +46,7 @@ __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove
            "run_ip", "until", "write", "IN_TREE", "SERIES", "SLOW"]
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
+OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on
 COUNT = {"ok": 0, "bad": 0}
 
 
@@ -214,6 +217,18 @@ class NetNs(wire.Ns):
 
     def ethtool(self, *words):
         self.run("ethtool", *words)
+
+    def offloads(self, dev, on, *names):
+        """Switch those that the device has on or off, as "ethtool -K" does; by default all of transmission."""
+        with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for name in names or ("tx", "sg", "tso", "gso"):
+                value = array.array("I", [OFFLOADS[name], on])
+                request = struct.pack("16sP16x", dev.encode(), value.buffer_info()[0])
+                try:
+                    fcntl.ioctl(sock, 0x8946, request)      # SIOCETHTOOL
+                except OSError as error:
+                    if error.errno != errno.EOPNOTSUPP:
+                        raise
 
     def stat(self, dev, name):
         """a counter by its name in sysfs"""

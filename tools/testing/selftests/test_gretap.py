@@ -269,13 +269,7 @@ def echoes(name, ends, net, head, size=56):
 
 
 def transfer(name, ns, peer, address):
-    try:
-        xfer.tcp(ns.name, peer.name, address, 100, 10000)
-        xfer.udp(ns.name, peer.name, address, 10, 1200)
-        result = None
-    except (OSError, SystemExit) as error:
-        result = repr(error)
-    expect(f"{name}: TCP and UDP", None, result)
+    expect(f"{name}: TCP and UDP", None, xfer.transfer(ns.name, peer.name, address, 100, 10000))
 
 
 def no_errors(name, ends, before):

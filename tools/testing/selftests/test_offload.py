@@ -68,10 +68,6 @@ def clear(ends):
         ns.ip("link del tun", "link del top", force=True)
 
 
-def offloads(ns, state):
-    ns.ethtool("-K", "v1", *(word for what in ("tx", "sg", "tso", "gso") for word in (what, state)))
-
-
 def both_ways(ends, bulk, name, stacked, keeps):
     """with offloads below and without; stacked: top is a device;
     keeps: a GSO packet can reach the wire whole"""
@@ -79,10 +75,10 @@ def both_ways(ends, bulk, name, stacked, keeps):
     top = [(n1, "top", "tx", True)] * stacked
     bulk.transfer(name, "198.51.100.2", top + [
         (n1, "tun", "tx", keeps), (n1, "v1", "tx", keeps), (n2, "tun", "rx", keeps)])
-    offloads(n1, "off")
+    n1.offloads("v1", False)
     bulk.transfer(f"{name}, no offloads below", "198.51.100.2", top + [
         (n1, "tun", "tx", keeps), (n1, "v1", "tx", False), (n2, "tun", "rx", False)])
-    offloads(n1, "on")
+    n1.offloads("v1", True)
 
 
 def vlan_on_gretap(ends, bulk):

@@ -504,13 +504,13 @@ def expected(flow):
 def combination(world, offloads, joined, weight):
     """offloads below; whether the underlay joins packets; packets that the
     processor's queue lets go of at a time"""
-    words = ["on" if offloads else "off"]
+    below = "on" if offloads else "off"
     world.joined_below = joined
-    world.n1.ethtool("-K", "v1", *(w for f in ("tx", "sg", "tso", "gso") for w in (f, *words)))
-    world.n2.ethtool("-K", "v2", "gro", "on" if joined else "off")
+    world.n1.offloads("v1", offloads)
+    world.n2.offloads("v2", joined, "gro")
     machine("dev_weight", weight)
     machine("dev_weight_tx_bias", 1024 // weight)
-    name = f"{world.kind}, offloads {words[0]}, GRO below {'on' if joined else 'off'}, weight {weight}"
+    name = f"{world.kind}, offloads {below}, GRO below {'on' if joined else 'off'}, weight {weight}"
     world.run(name)
 
 

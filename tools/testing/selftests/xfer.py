@@ -73,6 +73,16 @@ def udp(ns, peer_ns, address, count, size):
             sys.exit(f"datagram {number} did not arrive as it was sent")
 
 
+def transfer(ns, peer_ns, address, count, size, datagrams=10):
+    """TCP, then datagrams over UDP -> None, or what went wrong"""
+    try:
+        tcp(ns, peer_ns, address, count, size)
+        udp(ns, peer_ns, address, datagrams, 1200)
+    except (OSError, SystemExit) as error:
+        return repr(error)
+    return None
+
+
 if __name__ == "__main__":
     if len(sys.argv) not in (6, 7):
         sys.exit(__doc__)
