@@ -7,6 +7,7 @@ a packet: FOU takes them out again, so that all of them are in the tunnel before
 anything behind it runs. Not more than MOST of them, or the kernel sends none.
 """
 
+import atexit
 import ctypes
 import os
 import socket
@@ -14,7 +15,7 @@ import struct
 
 from pkt import ip, packet_socket, setns, udp
 
-__all__ = ["Batches", "Receiver", "Watch", "Raw", "datagram", "fragments", "machine",
+__all__ = ["Batches", "Receiver", "Watch", "Raw", "datagram", "fragments", "machine", "keep",
            "FOU_IPIP", "FOU_GRE", "MOST", "PORT", "SIZE"]
 
 FOU_IPIP, FOU_GRE = 5551, 5552
@@ -61,6 +62,13 @@ def machine(name, value):
         setns(old)
         os.close(old)
         os.close(first)
+
+
+def keep(*names):
+    """settings of the machine, put back when the program ends; to be used in the first namespace"""
+    for name in names:
+        with open("/proc/sys/net/core/" + name) as file:
+            atexit.register(machine, name, file.read().strip())
 
 
 class Batches:

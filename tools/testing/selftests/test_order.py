@@ -17,7 +17,6 @@ is looked at where the packets enter (v2), on the tunnel, on each device
 behind it, and at the sockets. All of it on one processor, since a flow is on
 one.
 """
-import atexit
 import contextlib
 import fcntl
 import os
@@ -25,7 +24,7 @@ import random
 import socket
 import struct
 
-from burst import machine
+from burst import keep, machine
 from ksft import NetNs, check, diag, differs, ksft_run, modprobe, need_modules, until, veth_pair
 from pkt import Layer, csum, eth, gre, icmp, ip, ip6, raw, udp
 
@@ -512,13 +511,6 @@ def combination(world, offloads, joined, weight):
     machine("dev_weight_tx_bias", 1024 // weight)
     name = f"{world.kind}, offloads {below}, GRO below {'on' if joined else 'off'}, weight {weight}"
     world.run(name)
-
-
-def keep(*names):
-    """settings of the machine, put back at the end"""
-    for name in names:
-        with open("/proc/sys/net/core/" + name) as file:
-            atexit.register(machine, name, file.read().strip())
 
 
 def main():
