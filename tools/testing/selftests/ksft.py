@@ -43,7 +43,7 @@ from wire import IN_TREE, SERIES, SLOW, differs, expect, run_ip, until
 
 __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove_modules", "NetNs", "namespaces",
            "delete", "veth_pair", "Stats", "diag", "check", "expect", "expect_match", "differs", "in_netns", "setns",
-           "run_ip", "until", "write", "IN_TREE", "SERIES", "SLOW"]
+           "run_ip", "until", "write", "no_reference_left", "IN_TREE", "SERIES", "SLOW"]
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on
@@ -89,6 +89,13 @@ def check(name, true, *details):
 def expect_match(name, regex, text):
     """a line of the text matches"""
     return check(name, re.search(regex, text, re.M), f"want: /{regex}/", f"got:  {text}")
+
+
+def no_reference_left():
+    """nothing held a device that was to go"""
+    log = subprocess.run(["dmesg"], stdout=subprocess.PIPE, text=True).stdout
+    found = re.findall(".*unregister_netdevice: waiting.*", log)
+    check("no reference was left: the kernel's log", not found, *found)
 
 
 def ksft_run(main):

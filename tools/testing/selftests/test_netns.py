@@ -13,10 +13,10 @@ underlay elsewhere, and either namespace deleted first, under traffic.
 import contextlib
 import os
 import re
-import subprocess
 
 import pkt
-from ksft import Stats, check, delete, expect, ksft_run, modprobe, namespaces, need_modules, until, veth_pair
+from ksft import Stats, check, delete, expect, ksft_run, modprobe, namespaces, need_modules, \
+    no_reference_left, until, veth_pair
 from refuse import batch, command, ip, refuse, works, works_each
 
 NEAR, FAR = "198.51.100.1", "198.51.100.2"
@@ -214,12 +214,6 @@ def many():
         check(f"all of them are gone: {module} unloads",
               until(0, lambda: command("rmmod", module)[0]) == 0)
     modprobe("ipip", "ip_gre")
-
-
-def no_reference_left():
-    log = subprocess.run(["dmesg"], stdout=subprocess.PIPE, text=True).stdout
-    found = re.findall(".*unregister_netdevice: waiting.*", log)
-    check("no reference was left: the kernel's log", not found, *found)
 
 
 def main():
