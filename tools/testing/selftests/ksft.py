@@ -43,7 +43,8 @@ from wire import IN_TREE, SERIES, SLOW, differs, expect, run_ip, until
 
 __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove_modules", "NetNs", "namespaces",
            "delete", "veth_pair", "Stats", "diag", "check", "expect", "expect_match", "differs", "in_netns", "setns",
-           "run_ip", "until", "write", "no_reference_left", "IN_TREE", "SERIES", "SLOW"]
+           "run_ip", "until", "write", "load_test_module", "KernelLog", "no_reference_left", "IN_TREE", "SERIES",
+           "SLOW"]
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on
@@ -89,6 +90,24 @@ def check(name, true, *details):
 def expect_match(name, regex, text):
     """a line of the text matches"""
     return check(name, re.search(regex, text, re.M), f"want: /{regex}/", f"got:  {text}")
+
+
+class KernelLog:
+    """the lines since the last look"""
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self.fd, 0, os.SEEK_END)
+
+    def read(self):
+        lines = []
+        while True:
+            try:
+                lines.append(os.read(self.fd, 8192).decode())
+            except BlockingIOError:
+                return lines
+            except BrokenPipeError:         # some are lost
+                pass
 
 
 def no_reference_left():
@@ -142,6 +161,17 @@ def remove_modules(*names):
     order = with_holders(*names or ("ipip", "ip_gre", CORE, "gre", "tunnel4"))
     if order:
         rmmod(*order)
+
+
+def load_test_module(name, *parameters):
+    """one of ../kernel, where it is installed or was built"""
+    if subprocess.run(["modinfo", name], capture_output=True).returncode == 0:
+        subprocess.run(["modprobe", name, *parameters], check=True)
+        return
+    built = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"../kernel/{name}.ko")
+    if not os.path.exists(built):
+        raise RuntimeError(f"no module {name}: 'make test-module' in the project's directory builds it")
+    subprocess.run(["insmod", built, *parameters], check=True)
 
 
 def need_modules(*names):

@@ -10,10 +10,9 @@ go into one.
         i1  ipip mode any       g1  gre
         the same with "tos inherit" (i2, g2) and "tos 0xb8" (i3, g3)
 """
-import os
 import re
 
-from ksft import ksft_run, need_modules, modprobe, expect, NetNs, run_ip, write
+from ksft import ksft_run, need_modules, modprobe, expect, KernelLog, NetNs, run_ip, write
 from pkt import gre, icmp, ip, ip6, mpls
 from wire import ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS, FRAME, Tun, case, inject, sends, tap
 
@@ -73,24 +72,6 @@ def egress(u0, dev):
 
 
 # ------------------------------------------------------------------------ log
-
-class KernelLog:
-    """the lines since the last look"""
-
-    def __init__(self):
-        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(self.fd, 0, os.SEEK_END)
-
-    def read(self):
-        lines = []
-        while True:
-            try:
-                lines.append(os.read(self.fd, 8192).decode())
-            except BlockingIOError:
-                return lines
-            except BrokenPipeError:         # some are lost
-                pass
-
 
 def set_log(on):
     for module in ("ipip", "ip_gre"):

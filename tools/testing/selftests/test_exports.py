@@ -11,15 +11,13 @@ everything else is the same for both.
 import errno
 import os
 import struct
-import subprocess
 
-from ksft import IN_TREE, NetNs, check, diag, expect, is_loaded, ksft_run, modprobe, need_modules, rmmod
+from ksft import IN_TREE, NetNs, check, diag, expect, is_loaded, ksft_run, load_test_module, need_modules, rmmod
 from pkt import csum, ip
 
 PARSE, ADD, DEL, REGISTER, DEREGISTER, FALLBACK = range(6)
 CALL = struct.Struct("=BBHiHhBBH")
 HANDLERS, NULL = 4, 255
-BUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../kernel/ip_tnl_exports_test.ko")
 
 CSUM, ROUTING, KEY, SEQ = 0x8000, 0x4000, 0x2000, 0x1000
 WCCP, ERSPAN, ERSPAN2 = 0x883e, 0x88be, 0x22eb
@@ -33,10 +31,7 @@ MTU = 65497
 
 class Exports:
     def __init__(self):
-        if subprocess.run(["modinfo", "ip_tnl_exports_test"], capture_output=True).returncode == 0:
-            modprobe("ip_tnl_exports_test")
-        else:
-            subprocess.run(["insmod", BUILT], check=True)   # 'make test-module' builds it
+        load_test_module("ip_tnl_exports_test")
         self.fd = os.open("/proc/ip_tnl_exports", os.O_RDWR)
 
     def close(self):
