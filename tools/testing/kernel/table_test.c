@@ -11,7 +11,7 @@
  *
  * Loading it runs it; the result is KTAP in the kernel log. The same seed and
  * number of operations do the same again, but for the readers' timing and the
- * table's own seed. tools/testing/selftests/table_twin.sh runs it.
+ * table's own seed. tools/testing/selftests/test_table_twin.py runs it.
  *
  * What is left out, since no packet is like that: a multicast source, and a
  * tunnel whose local address is a group.
