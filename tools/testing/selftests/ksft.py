@@ -48,6 +48,7 @@ __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on
+MODULES = ("tunnel4", "gre", CORE, "ipip", "ip_gre")    # in an order in which insmod can load them
 COUNT = {"ok": 0, "bad": 0}
 
 
@@ -140,8 +141,18 @@ def is_ours(name):
         return "O" in file.read()
 
 
+def is_right(name):
+    """whether it is loaded, and the one that is to be tested"""
+    return is_loaded(name) and is_ours(name) != IN_TREE
+
+
 def modprobe(*names):
     subprocess.run(["modprobe", "-a", *names], check=True)
+
+
+def modprobe_with(name, *parameters):
+    """one module, with parameters"""
+    subprocess.run(["modprobe", name, *parameters], check=True)
 
 
 def rmmod(*names):
@@ -176,9 +187,9 @@ def load_test_module(name, *parameters):
 
 def need_modules(*names):
     """Load tunnel modules, by default all, and be sure they are the right ones."""
-    for name in names or ("tunnel4", "gre", CORE, "ipip", "ip_gre"):
+    for name in names or MODULES:
         modprobe(name)
-        if is_ours(name) == IN_TREE:
+        if not is_right(name):
             raise RuntimeError(f"{name}: wrong module")
 
 
@@ -271,6 +282,11 @@ class NetNs(wire.Ns):
         """a counter by its name in sysfs"""
         values = self.counters.read()[dev]
         return values[self.counters.NAMES.index(name)]
+
+    def mtu(self, dev):
+        with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            answer = fcntl.ioctl(sock, 0x8921, struct.pack("16s24x", dev.encode()))         # SIOCGIFMTU
+        return struct.unpack_from("=i", answer, 16)[0]
 
     def has_dev(self, dev):
         """To ask for it by name would load modules, of gre0 and the like."""

@@ -17,7 +17,7 @@ import subprocess
 import agent
 import nl as netlink
 import tunctl as ioctl
-from ksft import check
+from ksft import check, with_holders
 from wire import IN_TREE
 
 EXTACK = "^Error: .+[^ ]"       # what "ip" prints when the kernel gave a reason
@@ -39,6 +39,21 @@ def command(*words, stdin=""):
 def batch(ns, lines, *options):
     """all the lines by one "ip" """
     return command("ip", *(["-n", ns.name] if ns else []), *options, "-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+def batches(*cases):
+    """(ns, lines)..., until one fails"""
+    for ns, lines in cases:
+        status, text = batch(ns, lines)
+        if status:
+            return status, text
+    return 0, ""
+
+
+def unload(*modules):
+    """those that are loaded, and before each what uses it"""
+    order = with_holders(*modules)
+    return command("rmmod", *order) if order else (0, "")
 
 
 def ip(ns, line):

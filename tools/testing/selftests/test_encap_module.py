@@ -13,11 +13,10 @@ header come from the same module.
 import contextlib
 import socket
 import struct
-import subprocess
 import threading
 import time
 
-from ksft import ksft_run, need_modules, modprobe, rmmod, is_loaded, expect, NetNs, IN_TREE, SLOW
+from ksft import ksft_run, need_modules, modprobe, modprobe_with, rmmod, is_loaded, expect, NetNs, IN_TREE, SLOW
 import nl
 from pkt import ip, raw, udp
 from wire import COUNTERS, Tun, differs, one_processor, run_ip, show, transmit
@@ -134,10 +133,6 @@ def longer(u0, kind):
         modprobe("fou")
         whole(u0, kind, f"{kind}: fou again", length)
     run_ip("link del t0")
-
-
-def modprobe_with(name, *options):
-    subprocess.run(["modprobe", name, *options], check=True)
 
 
 @contextlib.contextmanager
