@@ -417,11 +417,13 @@ def send(ns, dev, peer_ns, peer_dev, *packets):
 
 def silent(ns, address, dev=None):
     """-> 0 if nobody answers an echo request, 1 if somebody does"""
-    with one_processor(), in_netns(ns), socket.socket(
-            socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+    v6 = ":" in address
+    kind = (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) if v6 else \
+        (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    with one_processor(), in_netns(ns), socket.socket(*kind) as sock:
         if dev:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, dev.encode())
-        ask = icmp(id=os.getpid() & 0xffff).bytes()
+        ask = icmp(128 if v6 else 8, id=os.getpid() & 0xffff).bytes()
         try:
             sock.connect((address, 0))
             sock.send(ask)
@@ -431,10 +433,10 @@ def silent(ns, address, dev=None):
         sock.setblocking(False)
         while True:
             try:
-                answer = sock.recv(65536)[20:]
+                answer = sock.recv(65536)[0 if v6 else 20:]
             except OSError:
                 return 0
-            if answer[0] == 0 and answer[4:] == ask[4:]:
+            if answer[0] == (129 if v6 else 0) and answer[4:] == ask[4:]:
                 return 1
 
 
