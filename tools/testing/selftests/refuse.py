@@ -2,7 +2,7 @@
 """Requests to the kernel that must succeed, or must be refused.
 
 A request is a function that returns an exit status and a text: ip(), command(),
-nl(), tunctl(). It is handed, with its arguments, to one of
+batches(), unload(), nl(), tunctl(). It is handed, with its arguments, to one of
 
     works("made", nl, n0, "new x gre REMOTE=192.0.2.9")
     works_each(n0, ("made", "link add x type gre"), ("up", "link set x up"))
