@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What doc/architecture.md says of the files, held against the files.
+"""Check doc/architecture.md against the source.
 
-rooms.py circles < "nm -A -g *.o" : files that need each other's symbols, one circle a line
-rooms.py map                      : rows of the table of decisions whose line of code is not where they say,
-                                    and a README that does not lead there
+rooms.py cycles < "nm -A -g *.o" : print cycles of files that need each other's symbols, one per line
+rooms.py map                     : print rows of the table of decisions whose line of code is not in the function named,
+                                   and whether README.md lacks a link to it
 
 Prints nothing if all is well.
 """
@@ -15,8 +15,8 @@ import sys
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAP = "doc/architecture.md"
-# What a newcomer asks, each to be answered by a row
-QUESTIONS = ("DF", "TTL 0", "which tunnel wins", "skips GRO", "what `ip link` says", "who may change")
+# Each of these must be answered by a row of the table.
+QUESTIONS = ("DF", "TTL 0", "which tunnel matches", "skips GRO", "error messages of `ip link`", "who may change")
 ROW = re.compile(r"\| ([^|]+) \| `([^`|]+)` \| `(\w+)\(\)` \| `(.+)` \|$")
 
 
@@ -26,7 +26,7 @@ def read(name):
 
 
 def graph(lines):
-    """-> {object: the objects whose symbols it needs}; objects made of others are left out"""
+    """-> {object: the objects whose symbols it needs}, without objects that are linked from others"""
     defined, needed = {}, {}
     for line in lines:
         where, *_, kind, symbol = line.split()
@@ -42,8 +42,8 @@ def graph(lines):
     return {name: {defined[s] for s in symbols if s in defined} - {name} for name, symbols in needed.items()}
 
 
-def circles(edges):
-    """-> the paths that lead back to where they begin, each once"""
+def cycles(edges):
+    """-> the cycles of a graph, as paths"""
     found, done = [], set()
 
     def visit(name, path):
@@ -60,29 +60,29 @@ def circles(edges):
 
 
 def body(text, function):
-    """-> the lines of a function of C, or an empty string"""
+    """-> the source of a C function, "" if it is not found"""
     match = re.search(r"^[\w \t*]*\b%s\([^;{]*\)\n\{\n.*?^\}" % function, text, re.M | re.S)
     return match[0] if match else ""
 
 
 def wrong_rows():
     if MAP not in read("README.md"):
-        yield f"README.md: does not lead to {MAP}"
+        yield f"README.md: no link to {MAP}"
     rows = [match.groups() for match in map(ROW.match, read(MAP).splitlines()) if match]
     for question in QUESTIONS:
         if not any(question in row[0] for row in rows):
-            yield f"{MAP}: no row says where is decided: {question}"
+            yield f"{MAP}: no row for the decision: {question}"
     for question, name, function, code in rows:
         if not os.path.exists(os.path.join(TREE, name)):
-            yield f"{MAP}: {question}: there is no {name}"
+            yield f"{MAP}: {question}: no such file: {name}"
         elif code.replace("\\|", "|") not in body(read(name), function):
-            yield f"{MAP}: {question}: {function}() of {name} has no line with {code}"
+            yield f"{MAP}: {question}: {function}() in {name} has no line with {code}"
 
 
 def main(argv):
-    if argv == ["circles"]:
+    if argv == ["cycles"]:
         edges = graph(sys.stdin)
-        problems = [" -> ".join(circle) for circle in circles(edges)] if edges else ["no objects"]
+        problems = [" -> ".join(cycle) for cycle in cycles(edges)] if edges else ["no objects"]
     elif argv == ["map"]:
         problems = list(wrong_rows())
     else:
