@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What of a tunnel only its driver knows: the sequence numbers of GRE, and the interface index of a device that the
-module makes by itself. ip_tunnel_core of iptnl gives and takes them, in the namespace the caller is in; it is loaded
-before the kernel's modules go, and goes after they have come. See ip_tnl_carry.c."""
+"""Carry over state that only the driver has: sequence numbers of GRE, and the interface indexes of fallback devices.
+
+iptnl's ip_tunnel_core provides it in FILE, for the namespace of the caller. It is loaded before the in-tree modules are
+unloaded, and unloaded after they are loaded. See ip_tnl_carry.c.
+"""
 
 import namespaces
 
 FILE = "/proc/driver/iptnl"
 
 
-def tell(line):
-    """-> whether it was heard and done"""
+def send(line):
+    """Return true if the kernel accepted the line."""
     try:
         with open(FILE, "w") as file:
             file.write(line + "\n")
@@ -18,26 +20,26 @@ def tell(line):
     return True
 
 
-def record():
-    """From now on the numbers of tunnels that go are kept."""
-    return tell("record")
+def start_recording():
+    """Keep the sequence numbers of tunnels that are deleted from now on."""
+    return send("record")
 
 
-def forget():
-    return tell("forget")
+def discard_recorded():
+    return send("forget")
 
 
-def take(spaces):
-    """-> {space: {index: (next one expected, next one sent)}} of the tunnels that have gone"""
+def collect_numbers(netns_list):
+    """-> {netns: {index: (next expected, next sent)}} of deleted tunnels"""
     found = {}
-    for space in spaces:
-        if space.links:
-            with namespaces.inside(space.namespace.fd):
-                found[space] = numbers()
-    return {space: value for space, value in found.items() if value}
+    for netns in netns_list:
+        if netns.links:
+            with namespaces.inside(netns.handle.fd):
+                found[netns] = read_numbers()
+    return {netns: value for netns, value in found.items() if value}
 
 
-def numbers():
+def read_numbers():
     try:
         with open(FILE) as file:
             lines = [line.split() for line in file if line.startswith("seq ")]
@@ -46,16 +48,16 @@ def numbers():
     return {int(index): (int(expected), int(sent)) for _, index, expected, sent in lines}
 
 
-def ask_for_indexes(spaces):
-    """Have the fallback devices that will be made get the indexes of those that have gone."""
-    for space in spaces:
-        if space.fallbacks():
-            with namespaces.inside(space.namespace.fd):
-                for link in space.fallbacks():
-                    tell("index %s %d" % (link.name, link.index))
+def request_indexes(netns_list):
+    """Request that new fallback devices get the indexes of the old ones."""
+    for netns in netns_list:
+        if netns.fallbacks():
+            with namespaces.inside(netns.handle.fd):
+                for link in netns.fallbacks():
+                    send("index %s %d" % (link.name, link.index))
 
 
-def give(values, remap):
-    """Set the numbers of tunnels in the namespace that the caller is in. -> indexes of those that went wrong"""
+def set_numbers(values, remap):
+    """Set sequence numbers of tunnels in the caller's namespace. -> indexes of tunnels where it failed"""
     return [index for index, (expected, sent) in values.items()
-            if not tell("seq %d %d %d" % (remap.get(index, index), expected, sent))]
+            if not send("seq %d %d %d" % (remap.get(index, index), expected, sent))]

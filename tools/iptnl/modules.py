@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The modules: which are loaded, whose they are, who holds them, where the files are, and in what order they go."""
+"""The tunnel modules: which are loaded, where they come from, what holds them, where their files are"""
 
 import errno
 import glob
 import os
 import subprocess
 
-MODULES = ("tunnel4", "gre", "ip_tunnel_core", "ipip", "ip_gre")        # each after those it needs
+MODULES = ("tunnel4", "gre", "ip_tunnel_core", "ipip", "ip_gre")        # in load order
 OURS, THEIRS, FOREIGN, BUILTIN, ABSENT = "iptnl", "in-tree", "foreign", "built in", "not loaded"
 NEEDS = {OURS: {"ipip": ("tunnel4", "ip_tunnel_core"), "ip_gre": ("gre", "ip_tunnel_core")},
          THEIRS: {"ipip": ("tunnel4", "ip_tunnel"), "ip_gre": ("gre", "ip_tunnel")}}
 SUFFIXES = ("", ".xz", ".zst", ".gz")
-MARK = "/sys/module/%s/notes/.note.iptnl"       # a loaded module of ours has it
-inherited = ()          # open files that the programs started here get: the lock
+MARK = "/sys/module/%s/notes/.note.iptnl"       # present in iptnl's modules only
+inherited = ()          # file descriptors passed to child processes: the lock
 PARAMETERS = {"ipip": ("log_ecn_error",), "ip_gre": ("log_ecn_error",)}
 
 
 class Error(Exception):
-    """A module that could not be loaded or unloaded, and what was said about it"""
+    """A module could not be loaded or unloaded."""
 
 
 def release():
@@ -37,7 +37,7 @@ def read(path):
 
 
 def is_loaded(name):
-    # What is built in has no initstate.
+    # Built-in modules have no initstate.
     return os.path.exists("/sys/module/%s/initstate" % name)
 
 
@@ -46,7 +46,7 @@ def is_builtin(name):
 
 
 def owner(name):
-    """-> whose module it is that runs"""
+    """-> where the loaded module comes from"""
     if is_loaded(name):
         if "O" not in read("/sys/module/%s/taint" % name):
             return THEIRS
@@ -70,12 +70,12 @@ def holders(name):
 
 
 def references(name):
-    """-> how often it is held, by modules and otherwise"""
+    """-> the reference count, which includes the holders"""
     return int(read("/sys/module/%s/refcnt" % name) or 0)
 
 
-def tool(*command):
-    """Run a program of kmod. -> (exit status, output, what it said)"""
+def run_kmod(*command):
+    """Run a command of kmod. -> (exit status, stdout, stderr)"""
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
                               pass_fds=inherited, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
@@ -85,14 +85,14 @@ def tool(*command):
 
 
 def information(path):
-    """-> {field: value} of a file"""
-    lines = (line.partition(":") for line in tool("modinfo", path)[1].splitlines())
+    """-> modinfo of a file as {field: value}"""
+    lines = (line.partition(":") for line in run_kmod("modinfo", path)[1].splitlines())
     return {field: value.strip() for field, _, value in lines}
 
 
 def found_by_modprobe(name):
-    """-> the file modprobe would take, "" if none"""
-    status, path, _ = tool("modinfo", "-n", name)
+    """-> the file that modprobe would load, "" if none"""
+    status, path, _ = run_kmod("modinfo", "-n", name)
     return path if status == 0 and path.startswith("/") else ""
 
 
@@ -105,7 +105,7 @@ def kernels_file(name):
 
 
 def our_file(name):
-    """-> the file beside the kernel's own that modprobe takes, or that lies where such files do"""
+    """-> the installed out-of-tree file: the one modprobe would load, or one in the usual directories"""
     path = found_by_modprobe(name)
     if os.path.exists(path) and not path.startswith(directory() + "/kernel/"):
         return path
@@ -118,7 +118,7 @@ def our_file(name):
 
 
 def is_stale(name):
-    """Whether the one of ours that runs was made of other sources than the one that is installed"""
+    """Return true if the loaded module of iptnl is another build than the installed one."""
     if owner(name) != OURS or not our_file(name):
         return False
     return read("/sys/module/%s/srcversion" % name) != information(our_file(name)).get("srcversion", "")
@@ -129,7 +129,7 @@ def file_of(name, side):
 
 
 def sequence(names, side):
-    """-> modules to load for those of names, and what they need, in order"""
+    """-> the modules in names and their dependencies, in load order"""
     wanted = []
     for name in (n for n in MODULES if n in names):
         for need in NEEDS[side].get(name, ()) + (name,):
@@ -158,8 +158,8 @@ def set_parameters(values):
 
 
 def insert(path):
-    """Load a file. -> errno and words; 0 if it is in"""
-    status, _, said = tool("insmod", path)
+    """Load a file. -> (errno, error message); errno is 0 on success"""
+    status, _, said = run_kmod("insmod", path)
     if status == 0:
         return 0, ""
     for number in (errno.EEXIST, errno.EKEYREJECTED, errno.ENOKEY, errno.EPERM, errno.ENOEXEC, errno.ENOENT,
@@ -177,17 +177,17 @@ def load(path, side):
     name = module_name(path)
     number, said = insert(path)
     if number == errno.EEXIST and owner(name) == side:
-        return                                  # somebody's request for a device was quicker
+        return                                  # autoloaded meanwhile
     if number:
         raise Error("cannot load %s: %s" % (path, said))
 
 
 def unload(names):
-    """One call for all: what is in between is interruption."""
+    """Unload modules with a single rmmod, to keep the interruption short."""
     names = [name for name in names if is_loaded(name)]
     if not names:
         return
-    status, _, said = tool("rmmod", *names)
+    status, _, said = run_kmod("rmmod", *names)
     left = [name for name in names if is_loaded(name)]
     if left:
         raise Error("cannot unload %s: %s" % (", ".join(left), said or "exit status %d" % status))
@@ -197,10 +197,10 @@ def module_name(path):
     return os.path.basename(path).split(".ko")[0].replace("-", "_")
 
 
-# ---- whether the kernel would take a file
+# ---- whether the kernel would accept a file
 
-def signature_demanded():
-    """-> what makes the kernel refuse unsigned modules, "" if nothing does"""
+def signature_required_by():
+    """-> the reason why the kernel requires signed modules, "" if it does not"""
     if read("/sys/module/module/parameters/sig_enforce") == "Y":
         return "module.sig_enforce is on"
     lockdown = read("/sys/kernel/security/lockdown")
@@ -211,7 +211,7 @@ def signature_demanded():
 
 
 def file_obstacles(name, side):
-    """-> why a file cannot be loaded, as far as that can be told without trying"""
+    """-> reasons why a file cannot be loaded, as far as can be told without trying"""
     path = file_of(name, side)
     if not path:
         if side == OURS:
@@ -227,15 +227,15 @@ def file_obstacles(name, side):
         return ["%s: made for kernel %s, this is %s" % (path, magic[0], release())]
     if side == OURS and not about.get("description", "").startswith("iptnl: "):
         return ["%s: not a module of iptnl" % path]
-    demanded = signature_demanded()
-    if demanded and not about.get("sig_id"):
-        return ["%s: not signed, and %s" % (path, demanded)]
+    required_by = signature_required_by()
+    if required_by and not about.get("sig_id"):
+        return ["%s: not signed, and %s" % (path, required_by)]
     return []
 
 
-def trial(name, side):
-    """Offer the kernel a file while the other side's module of that name is loaded: it can only be refused, and the
-    signature and the version are looked at first. -> what else than that it said, "" if nothing"""
+def try_load(name, side):
+    """Try to load a file while a module of the same name is loaded. This always fails, but the kernel checks signature
+    and version first. -> error message if it failed for another reason than EEXIST, else "" """
     path = file_of(name, side)
     number, said = insert(path)
     if number == 0:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every network namespace of the machine, wherever it is held: by a process or a thread, by a mount, by an open
-file, or by a socket alone."""
+"""Find all network namespaces: of processes and threads, mounts, open files and sockets."""
 
 import contextlib
 import ctypes
@@ -12,13 +11,13 @@ import socket
 CLONE_NEWNET = 0x40000000
 SYS_PIDFD_GETFD = 438           # the same number on every architecture
 SIOCGSKNS = 0x894c
-FIRST = "/proc/2/ns/net"        # of kthreadd, which never leaves the first one
-INIT_USER, INIT_PID = 0xeffffffd, 0xeffffffc    # inodes of the first namespaces
+INIT_NETNS = "/proc/2/ns/net"   # kthreadd is always in the initial one
+INIT_USER, INIT_PID = 0xeffffffd, 0xeffffffc    # inodes of the initial namespaces
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """One of them: an open file, who it is, and by what names it is known."""
+    """A network namespace: open file, identity (device, inode), names"""
 
     def __init__(self, fd, name):
         status = os.fstat(fd)
@@ -36,7 +35,7 @@ def enter(fd):
 
 
 def unshare():
-    """Be in a new network namespace from now on."""
+    """Move to a new network namespace."""
     if libc.unshare(CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -75,8 +74,8 @@ def unescape(path):
     return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path)
 
 
-def mounted(pid):
-    """-> paths at which a mount namespace has network namespaces"""
+def mounted_netns(pid):
+    """Yield the paths where a mount namespace has network namespaces mounted."""
     try:
         with open("/proc/%s/mountinfo" % pid, errors="surrogateescape") as lines:
             for line in lines:
@@ -88,7 +87,7 @@ def mounted(pid):
 
 
 def socket_namespace(pidfd, number):
-    """-> an open file of the namespace a socket of another process is in"""
+    """-> file descriptor of the network namespace of another process's socket"""
     copy = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(number), 0)
     if copy < 0:
         raise OSError(ctypes.get_errno(), "pidfd_getfd")
@@ -101,7 +100,7 @@ def socket_namespace(pidfd, number):
 
 
 class Search:
-    """Collects namespaces; what it knows to be one and could not open goes to failures."""
+    """Collects namespaces in found, and those that could not be opened in failures."""
 
     def __init__(self):
         self.found, self.failures, self.mounts_seen = {}, [], set()
@@ -110,26 +109,26 @@ class Search:
         try:
             status = os.stat(path)
         except OSError:
-            return True                         # gone meanwhile
+            return True                         # deleted meanwhile
         return (status.st_dev, status.st_ino) in self.found
 
-    def take(self, fd, name):
+    def add_fd(self, fd, name):
         one = Namespace(fd, name)
         if one.ident in self.found:
             os.close(fd)
         else:
             self.found[one.ident] = one
 
-    def look(self, path, name):
+    def add_path(self, path, name):
         if self.known(path):
             return
         try:
-            self.take(os.open(path, os.O_RDONLY | os.O_CLOEXEC), name)
+            self.add_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC), name)
         except OSError as error:
             if os.path.exists(path):
                 self.failures.append((name, error.strerror))
 
-    def process(self, pid):
+    def add_process(self, pid):
         base = "/proc/" + pid
         try:
             with open(base + "/comm") as file:
@@ -139,25 +138,25 @@ class Search:
             return
         name = "process %s (%s)" % (pid, comm)
         for thread in listing(base + "/task"):
-            self.look("%s/task/%s/ns/net" % (base, thread), name)
+            self.add_path("%s/task/%s/ns/net" % (base, thread), name)
         if mounts not in self.mounts_seen:
             self.mounts_seen.add(mounts)
-            for path in mounted(pid):
+            for path in mounted_netns(pid):
                 short = re.sub(r"^(/var)?/run/netns/", "", path)
-                self.look("%s/root%s" % (base, path), short)
-        self.files(pid, base, comm)
+                self.add_path("%s/root%s" % (base, path), short)
+        self.add_files(pid, base, comm)
 
-    def files(self, pid, base, comm):
+    def add_files(self, pid, base, comm):
         pidfd = None
         for number in listing(base + "/fd"):
             path = "%s/fd/%s" % (base, number)
             try:
                 target = os.readlink(path)
                 if target.startswith("net:["):
-                    self.look(path, "file %s of process %s (%s)" % (number, pid, comm))
+                    self.add_path(path, "file %s of process %s (%s)" % (number, pid, comm))
                 elif target.startswith("socket:["):
                     pidfd = os.pidfd_open(int(pid)) if pidfd is None else pidfd
-                    self.take(socket_namespace(pidfd, number), "socket %s of process %s (%s)" % (number, pid, comm))
+                    self.add_fd(socket_namespace(pidfd, number), "socket %s of process %s (%s)" % (number, pid, comm))
             except OSError:
                 continue
         if pidfd is not None:
@@ -165,27 +164,27 @@ class Search:
 
 
 def find():
-    """-> (namespaces, the first one first; (name, why) of those that cannot be opened)"""
+    """-> (namespaces, initial one first; [(name, error)] of those that cannot be opened)"""
     search = Search()
-    search.look(FIRST, "host")
+    search.add_path(INIT_NETNS, "host")
     for name in sorted(listing("/run/netns")):
         if os.path.realpath("/run/netns/" + name) and is_netns("/run/netns/" + name):
-            search.look("/run/netns/" + name, name)
+            search.add_path("/run/netns/" + name, name)
     me = str(os.getpid())
     for pid in sorted((p for p in listing("/proc") if p.isdigit()), key=int):
         if pid != me:
-            search.process(pid)
+            search.add_process(pid)
     return list(search.found.values()), search.failures
 
 
 def is_netns(path):
-    """Whether it is one, and not the empty file that a mount would be on"""
+    """Return true for a network namespace, false for an unused mount point."""
     try:
         return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
     except OSError:
         return False
 
 
-def socket_text(family, value):
-    """-> an IPv4 or IPv6 address in words"""
+def address_text(family, value):
+    """-> an IPv4 or IPv6 address as text"""
     return socket.inet_ntop(family, value)

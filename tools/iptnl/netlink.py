@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Netlink: sockets, requests, dumps, and attributes as bytes. Nothing here knows what a message is about."""
+"""Generic netlink library: sockets, requests, dumps, attributes"""
 
 import errno
 import os
@@ -13,52 +13,52 @@ DUMP_INTR = 0x10
 REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 ACK_TLVS, CAPPED = 0x200, 0x100
 SOL_NETLINK, CAP_ACK, EXT_ACK, STRICT = 270, 10, 11, 12
-BATCH = 32              # messages in one go; their acknowledgements must fit into the receive buffer
+BATCH = 32              # messages per send; their acks must fit into the receive buffer
 RECEIVE = 1 << 16       # the kernel fills at most half of it
-HEAD = struct.Struct("=HH").unpack_from
-TRIES = 20              # of a dump that changes while it is read
+UNPACK_HEADER = struct.Struct("=HH").unpack_from
+DUMP_RETRIES = 20       # of an inconsistent dump (NLM_F_DUMP_INTR)
 
 
 class Error(OSError):
-    """What the kernel refused, in its own words if it had any."""
+    """An error from the kernel, with its extack message if there is one"""
 
-    def __init__(self, number, words=""):
-        super().__init__(number, os.strerror(number) + (": " + words if words else ""))
-        self.words = words
+    def __init__(self, number, message=""):
+        super().__init__(number, os.strerror(number) + (": " + message if message else ""))
+        self.message = message
 
 
-def attribute(number, payload=b""):
+def attr(number, payload=b""):
     return struct.pack("=HH", 4 + len(payload), number) + payload + bytes(-len(payload) % 4)
 
 
-def nested(number, *attributes):
-    return attribute(number | 0x8000, b"".join(attributes))
+def nested(number, *attrs):
+    return attr(number | 0x8000, b"".join(attrs))
 
 
 def u32(number, value):
-    return attribute(number, struct.pack("=I", value & 0xffffffff))
+    return attr(number, struct.pack("=I", value & 0xffffffff))
 
 
 def string(number, text):
-    return attribute(number, text.encode() + b"\0")
+    return attr(number, text.encode() + b"\0")
 
 
-def attributes(data, at=0):
-    """-> (number without its flags, payload) of each attribute"""
+def iter_attrs(data, at=0):
+    """Yield (type without flags, payload) of each attribute."""
     end = len(data)
     while at + 4 <= end:
-        size, number = HEAD(data, at)
+        size, number = UNPACK_HEADER(data, at)
         if size < 4:
             return
         yield number & 0x3fff, data[at + 4:at + size]
         at += (size + 3) & ~3
 
 
-def table(data, at=0):
-    """-> {number: payload}; most of the time of a swap goes by in here"""
+def parse_attrs(data, at=0):
+    """-> {type: payload}; inlined because it is the hot spot of a swap"""
     found, end = {}, len(data)
     while at + 4 <= end:
-        size, number = HEAD(data, at)
+        size, number = UNPACK_HEADER(data, at)
         if size < 4:
             break
         found[number & 0x3fff] = data[at + 4:at + size]
@@ -66,30 +66,30 @@ def table(data, at=0):
     return found
 
 
-def number(payload):
-    """-> the value of an attribute of 1, 2, 4 or 8 bytes in host order"""
+def to_int(payload):
+    """-> the integer in an attribute of 1, 2, 4 or 8 bytes in host byte order"""
     return int.from_bytes(payload, "little" if struct.pack("=H", 1)[0] else "big")
 
 
-def text(payload):
+def to_str(payload):
     return payload.rstrip(b"\0").decode(errors="surrogateescape")
 
 
-def verdict(data):
-    """-> (errno, words) of an acknowledgement, header included"""
+def parse_ack(data):
+    """-> (errno, extack message) of an ack that includes the netlink header"""
     flags = struct.unpack_from("=H", data, 6)[0]
     code = -struct.unpack_from("=i", data, 16)[0]
-    words = ""
+    message = ""
     if flags & ACK_TLVS:
         at = 36
         if not flags & CAPPED:
             at = 20 + (struct.unpack_from("=I", data, 20)[0] + 3 & ~3)
-        words = text(table(data, at).get(1, b""))
-    return code, words
+        message = to_str(parse_attrs(data, at).get(1, b""))
+    return code, message
 
 
 class Socket:
-    """One netlink socket; it stays in the network namespace it was made in."""
+    """A netlink socket in the network namespace where it was created"""
 
     def __init__(self, protocol=ROUTE):
         self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
@@ -102,7 +102,7 @@ class Socket:
         self.sequence = 0
 
     def strict(self, on):
-        """Whether a dump's request is checked, and filtered by, as a whole."""
+        """Set strict checking of dump requests (NETLINK_GET_STRICT_CHK)."""
         self.sock.setsockopt(SOL_NETLINK, STRICT, int(on))
 
     def close(self):
@@ -123,32 +123,32 @@ class Socket:
             at += size + 3 & ~3
 
     def _dump(self, kind, body):
-        found, torn = [], False
+        found, interrupted = [], False
         self.sock.send(self._pack(kind, DUMP, body))
         while True:
             for answer, flags, sequence, data in self._messages():
                 if sequence != self.sequence:
                     continue
-                torn = torn or bool(flags & DUMP_INTR)
+                interrupted = interrupted or bool(flags & DUMP_INTR)
                 if answer == DONE:
                     code = -struct.unpack_from("=i", data, 16)[0] if len(data) >= 20 else 0
                     if code:
                         raise Error(code)
-                    return found, torn
+                    return found, interrupted
                 if answer == ERROR:
-                    raise Error(*verdict(data))
+                    raise Error(*parse_ack(data))
                 found.append(data[16:])
 
     def dump(self, kind, body):
-        """-> the messages of a dump, without their headers; one that was torn is read again"""
-        for _ in range(TRIES):
-            found, torn = self._dump(kind, body)
-            if not torn:
+        """-> messages of a dump without netlink headers; an inconsistent dump is repeated"""
+        for _ in range(DUMP_RETRIES):
+            found, interrupted = self._dump(kind, body)
+            if not interrupted:
                 return found
-        raise Error(errno.EAGAIN, "the configuration changes all the time")
+        raise Error(errno.EAGAIN, "the configuration keeps changing")
 
-    def dump_if_known(self, kind, body):
-        """As dump, but nothing where the kernel does not know of such things"""
+    def dump_if_supported(self, kind, body):
+        """Like dump(), but return nothing if the kernel does not support the request."""
         try:
             return self.dump(kind, body)
         except Error as error:
@@ -157,22 +157,22 @@ class Socket:
             return []
 
     def get(self, kind, body):
-        """-> the one message that answers"""
+        """-> the reply to a request that has a single one"""
         self.sock.send(self._pack(kind, 0, body))
         while True:
             for answer, _, sequence, data in self._messages():
                 if sequence == self.sequence:
                     if answer == ERROR:
-                        raise Error(*verdict(data))
+                        raise Error(*parse_ack(data))
                     return data[16:]
 
     def request(self, kind, flags, body):
-        code, words = self.batch([(kind, flags, body)])[0]
+        code, message = self.batch([(kind, flags, body)])[0]
         if code:
-            raise Error(code, words)
+            raise Error(code, message)
 
     def batch(self, requests):
-        """Send requests (kind, flags, body) in their order. -> (errno, words) of each"""
+        """Send requests (kind, flags, body) in order. -> [(errno, extack message)]"""
         results = []
         for start in range(0, len(requests), BATCH):
             part = requests[start:start + BATCH]
@@ -184,6 +184,6 @@ class Socket:
             while len(answers) < len(part):
                 for answer, _, sequence, data in self._messages():
                     if answer == ERROR:
-                        answers[sequence - first] = verdict(data)
+                        answers[sequence - first] = parse_ack(data)
             results += [answers[i] for i in range(len(part))]
         return results

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why the kernel's own modules are in use."""
+"""Why the in-tree modules are in use"""
 
 import glob
 import os
@@ -8,7 +8,7 @@ import modules
 
 
 def not_built(release):
-    """-> why there are no modules of ours for this kernel"""
+    """-> why iptnl has no modules for this kernel"""
     failed = sorted(glob.glob("/var/lib/dkms/iptnl/*/failed-%s.log" % release))
     if failed:
         return "they did not build: see %s" % failed[-1]
@@ -19,8 +19,8 @@ def not_built(release):
     return "neither iptnl-dkms nor 'make install' has put them there"
 
 
-def why():
-    """-> in one line why not all modules that run are ours, or would be; or "" """
+def why_in_tree():
+    """-> one line with the reason, "" if iptnl's modules are or would be used"""
     theirs = [name for name in modules.MODULES if modules.owner(name) == modules.THEIRS]
     if any(modules.our_file(name) for name in modules.MODULES):
         return "in-tree: %s: loaded before iptnl's, see 'iptnl swap'" % " ".join(theirs) if theirs else ""

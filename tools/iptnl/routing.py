@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Addresses, nexthop objects, routes and neighbours: as dumped, what of them is ours, and as they are given back."""
+"""Addresses, routes, nexthop objects and neighbours: parsed dumps, and the requests that restore them"""
 
 import os
 import struct
@@ -28,33 +28,33 @@ class Address:
     def __init__(self, body):
         self.body = body
         self.family, self.length, flags, self.scope, self.index = struct.unpack_from("=BBBBI", body)
-        self.attrs = nl.table(body, 8)
-        self.flags = nl.number(self.attrs[IFA_FLAGS]) if IFA_FLAGS in self.attrs else flags
+        self.attrs = nl.parse_attrs(body, 8)
+        self.flags = nl.to_int(self.attrs[IFA_FLAGS]) if IFA_FLAGS in self.attrs else flags
 
     @property
     def value(self):
         return self.attrs.get(IFA_LOCAL) or self.attrs[IFA_ADDRESS]
 
     @property
-    def unsettled(self):
+    def tentative(self):
         return self.family == AF_INET6 and bool(self.flags & TENTATIVE) and not self.flags & DADFAILED
 
     def is_temporary(self):
         return self.family == AF_INET6 and bool(self.flags & TEMPORARY)
 
     def key(self, remap):
-        """-> what must be the same afterwards"""
+        """-> what must be the same after the swap"""
         return (remap.get(self.index, self.index), self.family, self.length, self.scope, self.flags & IFA_SETTABLE,
-                self.lives_forever(),
+                self.has_infinite_lifetime(),
                 tuple(sorted((n, v) for n, v in self.attrs.items() if n in IFA_KEPT and n != IFA_FLAGS)))
 
-    def lives_forever(self):
+    def has_infinite_lifetime(self):
         life = self.attrs.get(IFA_CACHEINFO)
         return life is None or struct.unpack_from("=II", life) == (FOREVER, FOREVER)
 
     def request(self, remap, elapsed=0):
         parts = []
-        for number, value in nl.attributes(self.body, 8):
+        for number, value in nl.iter_attrs(self.body, 8):
             if number == IFA_FLAGS:
                 value = struct.pack("=I", self.flags & IFA_SETTABLE)
             elif number == IFA_CACHEINFO:
@@ -62,12 +62,12 @@ class Address:
                 value = struct.pack("=IIII", lives[0], max(lives[1], 1), 0, 0)
             elif number not in IFA_KEPT:
                 continue
-            parts.append(nl.attribute(number, value))
+            parts.append(nl.attr(number, value))
         head = struct.pack("=BBBBI", self.family, self.length, 0, self.scope, remap.get(self.index, self.index))
         return NEWADDR, nl.CREATE | nl.REPLACE, head + b"".join(parts)
 
     def removal(self):
-        parts = [nl.attribute(n, self.attrs[n]) for n in (IFA_LOCAL, IFA_ADDRESS) if n in self.attrs]
+        parts = [nl.attr(n, self.attrs[n]) for n in (IFA_LOCAL, IFA_ADDRESS) if n in self.attrs]
         return DELADDR, 0, self.body[:2] + b"\0" + self.body[3:8] + b"".join(parts)
 
 
@@ -79,12 +79,12 @@ def addresses(sock):
 
 (RTA_DST, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_CACHEINFO, RTA_TABLE, RTA_VIA,
  RTA_ENCAP_TYPE, RTA_ENCAP, RTA_EXPIRES, RTA_NH_ID) = 1, 3, 4, 5, 6, 7, 9, 12, 15, 18, 21, 22, 23, 30
-BY_NEXTHOP = (RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA, RTA_ENCAP_TYPE, RTA_ENCAP)
+NEXTHOP_ATTRS = (RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA, RTA_ENCAP_TYPE, RTA_ENCAP)
 ONLINK, CLONED, PROTO_KERNEL = 0x4, 0x200, 2
 
 
 def hops(data):
-    """-> (flags, weight, index, attributes) of each next hop of a multipath route"""
+    """Yield (flags, weight, index, attributes) of each next hop of a multipath route."""
     at = 0
     while at + 8 <= len(data):
         size, flags, weight, index = struct.unpack_from("=HBBi", data, at)
@@ -101,30 +101,30 @@ class Route:
         self.body = body
         (self.family, self.length, self.source_length, self.tos, table, self.protocol, self.scope, self.type,
          self.flags) = struct.unpack_from("=BBBBBBBBI", body)
-        self.attrs = nl.table(body, 12)
-        self.table = nl.number(self.attrs[RTA_TABLE]) if RTA_TABLE in self.attrs else table
+        self.attrs = nl.parse_attrs(body, 12)
+        self.table = nl.to_int(self.attrs[RTA_TABLE]) if RTA_TABLE in self.attrs else table
 
     @property
     def devices(self):
-        found = {nl.number(self.attrs[RTA_OIF])} if RTA_OIF in self.attrs else set()
+        found = {nl.to_int(self.attrs[RTA_OIF])} if RTA_OIF in self.attrs else set()
         return found | {index for _, _, index, _ in hops(self.attrs.get(RTA_MULTIPATH, b""))}
 
     def destination(self):
-        """-> what another route must share to be one of the same place, in the order of preference"""
+        """-> what two routes to the same destination have in common; only their order decides between them"""
         return (self.family, self.table, self.length, self.attrs.get(RTA_DST), self.tos,
                 self.attrs.get(RTA_PRIORITY), self.attrs.get(2))
 
     def _attributes(self, remap):
         by_nexthop = RTA_NH_ID in self.attrs
-        for number, value in nl.attributes(self.body, 12):
-            if number == RTA_IIF or by_nexthop and number in BY_NEXTHOP:
+        for number, value in nl.iter_attrs(self.body, 12):
+            if number == RTA_IIF or by_nexthop and number in NEXTHOP_ATTRS:
                 continue
             if number == RTA_CACHEINFO:
                 expires = struct.unpack_from("=III", value)[2] if len(value) >= 12 else 0
-                if expires:                             # in hundredths of a second
+                if expires:                             # in units of 10 ms
                     yield RTA_EXPIRES, struct.pack("=I", max(expires // 100, 1))
             elif number == RTA_OIF:
-                yield number, struct.pack("=I", remap.get(nl.number(value), nl.number(value)))
+                yield number, struct.pack("=I", remap.get(nl.to_int(value), nl.to_int(value)))
             elif number == RTA_MULTIPATH:
                 yield number, b"".join(self._hop(remap, *hop) for hop in hops(value))
             else:
@@ -140,25 +140,25 @@ class Route:
         return self.body[:8] + struct.pack("=I", flags)
 
     def key(self, remap):
-        """-> what must be the same afterwards"""
+        """-> what must be the same after the swap"""
         kept = ((n, v) for n, v in self._attributes(remap) if n != RTA_EXPIRES)
         return self._header(), tuple(sorted(kept))
 
     def request(self, remap, flags=None):
         if flags is None:
             flags = {AF_INET: nl.CREATE | nl.APPEND, AF_MPLS: nl.CREATE | nl.REPLACE}.get(self.family, nl.CREATE)
-        return NEWROUTE, flags, self._header() + b"".join(nl.attribute(n, v) for n, v in self._attributes(remap))
+        return NEWROUTE, flags, self._header() + b"".join(nl.attr(n, v) for n, v in self._attributes(remap))
 
     def removal(self, remap):
         return DELROUTE, 0, self.request(remap)[2]
 
-    def order(self):
-        """Those that others' gateways are found through come first."""
+    def sort_key(self):
+        """Sort routes through which the gateways of others are resolved first."""
         return -self.scope, -self.length, self.family
 
 
 def families():
-    """-> those the kernel has routes of"""
+    """-> address families with routes in this kernel"""
     return [AF_INET] + [family for family, name in ((AF_INET6, "ipv6"), (AF_MPLS, "mpls"))
                         if os.path.exists("/proc/sys/net/" + name)]
 
@@ -181,23 +181,23 @@ class Nexthop:
 
     def __init__(self, body):
         self.body = body
-        self.attrs = nl.table(body, 8)
-        self.ident = nl.number(self.attrs[NHA_ID])
-        self.device = nl.number(self.attrs.get(NHA_OIF, b""))
+        self.attrs = nl.parse_attrs(body, 8)
+        self.ident = nl.to_int(self.attrs[NHA_ID])
+        self.device = nl.to_int(self.attrs.get(NHA_OIF, b""))
         group = self.attrs.get(NHA_GROUP, b"")
         self.members = {struct.unpack_from("=I", group, at)[0] for at in range(0, len(group), 8)}
 
     def request(self, remap):
         parts = []
-        for number, value in nl.attributes(self.body, 8):
+        for number, value in nl.iter_attrs(self.body, 8):
             if number == NHA_OIF:
-                value = struct.pack("=I", remap.get(nl.number(value), nl.number(value)))
+                value = struct.pack("=I", remap.get(nl.to_int(value), nl.to_int(value)))
             elif number == NHA_RES_GROUP:
-                value = b"".join(nl.attribute(n, v) for n, v in nl.attributes(value) if n in RES_KEPT)
+                value = b"".join(nl.attr(n, v) for n, v in nl.iter_attrs(value) if n in RES_KEPT)
                 number |= 0x8000
             elif number not in NHA_KEPT:
                 continue
-            parts.append(nl.attribute(number, value))
+            parts.append(nl.attr(number, value))
         family, _, protocol, _, flags = struct.unpack_from("=BBBBI", self.body)
         head = struct.pack("=BBBBI", family, 0, protocol, 0, flags & ONLINK)
         return NEWNEXTHOP, nl.CREATE | nl.REPLACE, head + b"".join(parts)
@@ -207,7 +207,7 @@ class Nexthop:
 
 
 def nexthops(sock):
-    return [Nexthop(body) for body in sock.dump_if_known(GETNEXTHOP, bytes(8))]
+    return [Nexthop(body) for body in sock.dump_if_supported(GETNEXTHOP, bytes(8))]
 
 # ---- neighbours and forwarding entries
 
@@ -224,10 +224,10 @@ class Neighbour:
     def __init__(self, body):
         self.body = body
         self.family, self.index, self.state, self.flags, self.type = struct.unpack_from("=BxxxiHBB", body)
-        self.attrs = nl.table(body, 12)
+        self.attrs = nl.parse_attrs(body, 12)
 
     def is_kept(self, link):
-        """Whether somebody would miss it: not what the kernel makes by itself for the device"""
+        """Return false for entries that the kernel creates by itself."""
         if self.flags & NTF_PROXY:
             return True
         address = self.attrs.get(NDA_LLADDR, b"")
@@ -254,7 +254,7 @@ class Neighbour:
         elif state & (DELAY | PROBE):
             state = STALE
         head = struct.pack("=BxxxiHBB", self.family, remap.get(self.index, self.index), state, flags, 0)
-        parts = [nl.attribute(n, v) for n, v in nl.attributes(self.body, 12) if n in NDA_KEPT]
+        parts = [nl.attr(n, v) for n, v in nl.iter_attrs(self.body, 12) if n in NDA_KEPT]
         return NEWNEIGH, nl.CREATE | nl.REPLACE, head + b"".join(parts)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What belongs to a device and is not in its link message: offload features, IPv6 and MPLS sysctls, the timers of its
-neighbours. Each is read before; afterwards, what differs is set."""
+"""Device settings that are not in the link message: offload features, IPv6 and MPLS sysctls, neighbour parameters.
+They are read before the swap; afterwards those that differ are set."""
 
 import array
 import fcntl
@@ -17,11 +17,11 @@ BLOCKS = 2                              # of 32 features
 GETNEIGHTBL, SETNEIGHTBL, GETNETCONF = 66, 67, 82
 NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX, NDTPA_REFCNT = 1, 6, 1, 2
 AF_MPLS, NETCONFA_IFINDEX, NETCONFA_INPUT = 28, 1, 7
-MTU6 = 2                                # its place in the dumped array
-# Not in that array, or with a way of their own.
-APART = ("mtu", "addr_gen_mode", "stable_secret")
-STABLE = (2, 3)                         # address generation modes that have a secret
-# Duplicate addresses were looked for when the address was first given: not again, it would take seconds.
+MTU_POSITION = 2                        # in the dumped array of IPv6 sysctls
+# Not in that array, or handled separately
+SPECIAL = ("mtu", "addr_gen_mode", "stable_secret")
+STABLE_MODES = (2, 3)                   # address generation modes that use a secret
+# Addresses have passed DAD already; repeating it would take seconds.
 NO_DAD = (("dad_transmits", "0"), ("router_solicitation_delay", "0"))
 
 
@@ -39,7 +39,7 @@ def _ethtool(sock, name, words):
 
 
 def features(sock, name):
-    """-> (available, wanted), each a list of blocks"""
+    """-> (available, wanted), each a list of 32-bit blocks"""
     words = _ethtool(sock, name, [GFEATURES, BLOCKS] + [0] * 4 * BLOCKS)[2:]
     return words[0::4], words[1::4]
 
@@ -55,7 +55,7 @@ def restore_features(sock, name, old):
         _ethtool(sock, name, words)
 
 
-# ---- sysctls, in the namespace the caller is in
+# ---- sysctls, in the caller's namespace
 
 def read(path):
     with open(path) as file:
@@ -75,16 +75,16 @@ def ipv6_path(name, item=""):
     return "/proc/sys/net/ipv6/conf/%s/%s" % (name, item)
 
 
-def shape(conf):
-    """-> a device's IPv6 configuration as one word, but for the MTU: those of the same shape read the same"""
-    return (conf[:4 * MTU6] + conf[4 * MTU6 + 4:]).hex()
+def conf_key(conf):
+    """-> a key that is the same for devices with the same IPv6 sysctls, the MTU excepted"""
+    return (conf[:4 * MTU_POSITION] + conf[4 * MTU_POSITION + 4:]).hex()
 
 
 def ipv6_values(name):
-    """-> what each sysctl of a device says, but for those that are apart"""
+    """-> {sysctl: value} of a device, without the SPECIAL ones"""
     found = {}
     for item in sorted(os.listdir(ipv6_path(name))):
-        if item not in APART:
+        if item not in SPECIAL:
             try:
                 found[item] = read(ipv6_path(name, item))
             except OSError:
@@ -93,8 +93,8 @@ def ipv6_values(name):
 
 
 def ipv6_secret(link):
-    """-> the secret that stable addresses are made of, None if there is none"""
-    if nl.number(link.family(AF_INET6).get(IPV6_GEN_MODE, b"")) not in STABLE:
+    """-> the secret for stable addresses, None if it has none"""
+    if nl.to_int(link.family(AF_INET6).get(IPV6_GEN_MODE, b"")) not in STABLE_MODES:
         return None
     try:
         return read(ipv6_path(link.name, "stable_secret"))
@@ -103,28 +103,28 @@ def ipv6_secret(link):
 
 
 def ipv6_mtu(conf):
-    return struct.unpack_from("=I", conf, 4 * MTU6)[0]
+    return struct.unpack_from("=I", conf, 4 * MTU_POSITION)[0]
 
 
-class Shapes:
-    """The IPv6 sysctls of each shape that was met, so that few files are read however many devices there are"""
+class Ipv6ConfCache:
+    """Cache of IPv6 sysctls by conf_key(), so that few files are read even with many devices"""
 
     def __init__(self, known=None):
         self.known = known or {}
 
-    def learn(self, link):
-        if link.ipv6_conf and shape(link.ipv6_conf) not in self.known:
-            self.known[shape(link.ipv6_conf)] = ipv6_values(link.name)
+    def add(self, link):
+        if link.ipv6_conf and conf_key(link.ipv6_conf) not in self.known:
+            self.known[conf_key(link.ipv6_conf)] = ipv6_values(link.name)
 
     def differences(self, old, new):
-        """-> [(sysctl, value)] that turn the device new into old"""
+        """-> [(sysctl, value)] to set on new to make it like old"""
         if not old.ipv6_conf or not new.ipv6_conf:
             return []
         found = []
-        if shape(old.ipv6_conf) != shape(new.ipv6_conf):
-            self.learn(new)
-            now = self.known[shape(new.ipv6_conf)]
-            found = [(item, value) for item, value in self.known[shape(old.ipv6_conf)].items()
+        if conf_key(old.ipv6_conf) != conf_key(new.ipv6_conf):
+            self.add(new)
+            now = self.known[conf_key(new.ipv6_conf)]
+            found = [(item, value) for item, value in self.known[conf_key(old.ipv6_conf)].items()
                      if now.get(item) not in (None, value)]
         return found
 
@@ -134,26 +134,26 @@ def set_ipv6(name, values):
         write(ipv6_path(name, item), value)
 
 
-# ---- the neighbours' timers
+# ---- neighbour parameters
 
-def neighbour_tables(sock):
-    """-> {(table, index): parameters as dumped but for the index}, of single devices"""
+def neigh_parameters(sock):
+    """-> {(table, index): dumped parameters without the index} of devices"""
     found = {}
     for body in sock.dump(GETNEIGHTBL, bytes(4)):
-        attrs = nl.table(body, 4)
+        attrs = nl.parse_attrs(body, 4)
         parameters = attrs.get(NDTA_PARMS, b"")
-        # Those of a device begin with its index; the table's own have none.
+        # The default parameters of a table have no index.
         if len(parameters) >= 8 and struct.unpack_from("=HH", parameters) == (8, NDTPA_IFINDEX):
-            found[nl.text(attrs[NDTA_NAME]), nl.number(parameters[4:8])] = parameters[8:]
+            found[nl.to_str(attrs[NDTA_NAME]), nl.to_int(parameters[4:8])] = parameters[8:]
     return found
 
 
-def set_neighbour_table(name, index, old, new):
-    """-> requests for what differs"""
+def set_neigh_parameters(name, index, old, new):
+    """-> requests for the parameters that differ"""
     if old == new:
         return []
-    now = nl.table(new)
-    change = [nl.attribute(n, v) for n, v in nl.attributes(old) if n != NDTPA_REFCNT and now.get(n, v) != v]
+    now = nl.parse_attrs(new)
+    change = [nl.attr(n, v) for n, v in nl.iter_attrs(old) if n != NDTPA_REFCNT and now.get(n, v) != v]
     if not change:
         return []
     return [(SETNEIGHTBL, nl.REPLACE, bytes(4) + nl.string(NDTA_NAME, name) + nl.nested(
@@ -163,14 +163,14 @@ def set_neighbour_table(name, index, old, new):
 # ---- MPLS
 
 def mpls_inputs(sock):
-    """-> indexes of the devices that take MPLS packets"""
+    """-> indexes of the devices with MPLS input enabled"""
     if not os.path.exists("/proc/sys/net/mpls"):
         return set()
     found = set()
     for body in sock.dump(GETNETCONF, struct.pack("=Bxxx", AF_MPLS)):
-        attrs = nl.table(body, 4)
-        if nl.number(attrs.get(NETCONFA_INPUT, b"")):
-            found.add(nl.number(attrs[NETCONFA_IFINDEX]))
+        attrs = nl.parse_attrs(body, 4)
+        if nl.to_int(attrs.get(NETCONFA_INPUT, b"")):
+            found.add(nl.to_int(attrs[NETCONFA_IFINDEX]))
     return found
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which modules run, whose they are, and what is on them."""
+"""Print which modules are loaded, where they come from, and their tunnels."""
 
 import json
 import os
@@ -12,25 +12,25 @@ import swap
 NONE = "-"
 
 
-def gather(blind):
-    """-> what "status --json" prints; blind, without the tunnels"""
+def gather(hidden):
+    """-> the output of "status --json", without the tunnels if hidden"""
     found = []
     for name in modules.MODULES:
         found.append({"name": name, "state": modules.owner(name), "version": modules.version(name),
                       "modprobe": modules.found_by_modprobe(name), "holders": modules.holders(name),
                       "references": modules.references(name), "stale": modules.is_stale(name)})
-    return {"kernel": modules.release(), "modules": found, "tunnels": None if blind else all_tunnels(),
-            "why in-tree": reasons.why()}
+    return {"kernel": modules.release(), "modules": found, "tunnels": None if hidden else all_tunnels(),
+            "why in-tree": reasons.why_in_tree()}
 
 
 def all_tunnels():
     tunnels = []
-    for space in swap.open_spaces():
-        space.look(ln.KINDS)
-        for index, link in sorted(space.links.items()):
-            tunnels.append({"namespace": space.title, "name": link.name, "index": index, "kind": link.kind,
+    for netns in swap.open_netns():
+        netns.find_tunnels(ln.KINDS)
+        for index, link in sorted(netns.links.items()):
+            tunnels.append({"namespace": netns.title, "name": link.name, "index": index, "kind": link.kind,
                             "module": ln.KINDS[link.kind], "fallback": link.fallback, "up": link.is_up})
-        space.close()
+        netns.close()
     return tunnels
 
 
@@ -45,9 +45,9 @@ def print_columns(rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
-def show(as_json, blind=()):
-    """blind: why this process cannot see every tunnel, a line each"""
-    found = gather(blind)
+def show(as_json, hidden=()):
+    """hidden: reasons why this process cannot see all tunnels"""
+    found = gather(hidden)
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -64,7 +64,7 @@ def show(as_json, blind=()):
               " ".join(stale))
     if os.path.exists(swap.STATE):
         print("an earlier run was interrupted: 'iptnl recover' finishes it")
-    for line in blind:
+    for line in hidden:
         print("tunnels are not shown: " + line)
     places = {}
     for tunnel in found["tunnels"] or ():

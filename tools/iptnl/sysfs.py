@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What of a device is to be had from sysfs alone: packet steering and polling.
+"""Device settings that are only in sysfs: packet steering and polling
 
-sysfs shows the devices of the namespace it was mounted in, so a child process of our own mounts one for each.
+sysfs shows the devices of the namespace it was mounted in, so a child process mounts one for each.
 """
 
 import ctypes
@@ -14,8 +14,9 @@ import namespaces
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x4000, 0x40000, 2
 FILES = ("queues/rx-*/rps_cpus", "queues/rx-*/rps_flow_cnt", "queues/tx-*/xps_cpus", "queues/tx-*/xps_rxqs",
          "gro_flush_timeout", "napi_defer_hard_irqs", "threaded")
-PLACE = "/run/iptnl/sys"         # to mount on; /sys itself may show that very namespace, which cannot be mounted twice
-BASE = PLACE + "/class/net/"
+# Not /sys: it may already be the sysfs of that namespace, which cannot be mounted twice.
+MOUNT_POINT = "/run/iptnl/sys"
+BASE = MOUNT_POINT + "/class/net/"
 
 
 def checked(result):
@@ -25,46 +26,46 @@ def checked(result):
 
 
 def in_child(work):
-    """-> what work() returns, called in a process that has a mount namespace of its own"""
-    os.makedirs(PLACE, exist_ok=True)
+    """-> the result of work(), called in a child process with its own mount namespace"""
+    os.makedirs(MOUNT_POINT, exist_ok=True)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            answer = {"done": alone(work)}
+            result = {"done": in_new_mount_ns(work)}
         except OSError as error:
-            answer = {"error": error.strerror}
+            result = {"error": error.strerror}
         finally:
             with os.fdopen(writer, "w") as file:
-                json.dump(answer, file)
+                json.dump(result, file)
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as file:
-        answer = json.load(file)
+        result = json.load(file)
     os.waitpid(child, 0)
-    if "error" in answer:
-        raise OSError(0, "sysfs of a network namespace: " + answer["error"])
-    return answer["done"]
+    if "error" in result:
+        raise OSError(0, "sysfs of a network namespace: " + result["error"])
+    return result["done"]
 
 
-def alone(work):
+def in_new_mount_ns(work):
     checked(namespaces.libc.unshare(CLONE_NEWNS))
     checked(namespaces.libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None))
     return work()
 
 
-def mounted(fd, work):
-    """-> what work() returns while sysfs is that of a namespace"""
+def with_sysfs_of(fd, work):
+    """-> the result of work(), called in a namespace with its sysfs mounted"""
     namespaces.enter(fd)
-    checked(namespaces.libc.mount(b"sysfs", PLACE.encode(), b"sysfs", ctypes.c_ulong(0), None))
+    checked(namespaces.libc.mount(b"sysfs", MOUNT_POINT.encode(), b"sysfs", ctypes.c_ulong(0), None))
     try:
         return work()
     finally:
-        namespaces.libc.umount2(PLACE.encode(), MNT_DETACH)
+        namespaces.libc.umount2(MOUNT_POINT.encode(), MNT_DETACH)
 
 
-def value(path):
-    """-> what a file says, "" if it says that there is nothing special"""
+def non_default_value(path):
+    """-> the content of a file, "" if it is the default (0)"""
     try:
         with open(path) as file:
             text = file.read().strip()
@@ -73,26 +74,27 @@ def value(path):
     return text if text.strip("0,\n") else ""
 
 
-def special(names):
+def non_default_values(names):
     """-> {name: {file: value}}"""
     found = {}
     for name in names:
         base = BASE + name + "/"
         files = [path for pattern in FILES for path in glob.glob(glob.escape(base) + pattern)]
-        some = {path[len(base):]: value(path) for path in sorted(files) if value(path)}
+        some = {path[len(base):]: non_default_value(path) for path in sorted(files) if non_default_value(path)}
         if some:
             found[name] = some
     return found
 
 
 def read(wanted):
-    """{key: (file descriptor, names)} of namespaces -> {key: {name: {file: value}}}"""
-    answer = in_child(lambda: [[key, mounted(fd, lambda: special(names))] for key, (fd, names) in wanted.items()])
-    return {key: found for key, found in answer if found}
+    """Read settings in namespaces. {key: (file descriptor, names)} -> {key: {name: {file: value}}}"""
+    result = in_child(lambda: [[key, with_sysfs_of(fd, lambda: non_default_values(names))]
+                               for key, (fd, names) in wanted.items()])
+    return {key: found for key, found in result if found}
 
 
-def put(values):
-    """-> why some could not be written"""
+def write_values(values):
+    """-> errors, one per line"""
     wrong = []
     for name, files in values.items():
         for path, text in files.items():
@@ -105,6 +107,7 @@ def put(values):
 
 
 def write(wanted):
-    """{key: (file descriptor, values as read)} -> {key: why some could not be written}"""
-    answer = in_child(lambda: [[key, mounted(fd, lambda: put(values))] for key, (fd, values) in wanted.items()])
-    return {key: wrong for key, wrong in answer if wrong}
+    """Write settings in namespaces. {key: (file descriptor, result of read())} -> {key: errors}"""
+    result = in_child(lambda: [[key, with_sysfs_of(fd, lambda: write_values(values))]
+                               for key, (fd, values) in wanted.items()])
+    return {key: wrong for key, wrong in result if wrong}

@@ -30,12 +30,12 @@ def of_modules(found):
 def of_fou():
     if not modules.is_loaded("fou"):
         return
-    for space in swap.open_spaces():
-        with namespaces.inside(space.namespace.fd):
+    for netns in swap.open_netns():
+        with namespaces.inside(netns.handle.fd):
             for line in subprocess.run(["ip", "fou", "show"], capture_output=True, text=True,
                                        check=False).stdout.splitlines():
-                yield "the FOU port '%s' in %s would go" % (line.strip(), space.title)
-        space.close()
+                yield "the FOU port '%s' in %s would go" % (line.strip(), netns.title)
+        netns.close()
 
 
 def main():
