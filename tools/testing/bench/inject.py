@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Frames received by a device as from a network card: BPF_PROG_RUN of an XDP program in live-frames mode. The frames
-come in batches with softirqs off, in pages that are recycled, with headroom, neither cloned nor shared."""
+"""Receive frames on a device as from a network card: BPF_PROG_RUN of an XDP program in live-frames mode. The frames
+come in batches with softirqs off, in recycled pages with headroom, neither cloned nor shared."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ MAP_CREATE, MAP_UPDATE, PROG_LOAD, PROG_RUN = 0, 2, 5, 10
 XDP, ARRAY = 6, 2
 LIVE_FRAMES = 2
 XDP_PASS, XDP_ABORTED = 2, 0
-BATCH = 64                      # what a card's driver takes at a time, NAPI_POLL_WEIGHT
+BATCH = 64                      # as in a network driver, NAPI_POLL_WEIGHT
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,7 +27,7 @@ def bpf(command, attributes):
 
 
 def enter(namespace):
-    """This process goes to the network namespace of that name, None being the first one"""
+    """Move this process to a network namespace; None is the initial one."""
     with open(f"/run/netns/{namespace}" if namespace else "/proc/1/ns/net", "rb") as file:
         if libc.setns(file.fileno(), 0x40000000):
             raise OSError(ctypes.get_errno(), f"setns {namespace}")
@@ -50,7 +50,7 @@ def ipv4(protocol, source, target, payload):
 
 
 def udp(source, target, size):
-    """An IPv4 packet of so many bytes, without UDP checksum"""
+    """An IPv4 packet of that many bytes, without UDP checksum"""
     payload = struct.pack("!HHHH", 4000, 9, size - 20, 0) + bytes(size - 28)
     return ipv4(17, source, target, payload)
 
@@ -60,15 +60,15 @@ def ethernet(target, payload):
 
 
 class Frame:
-    """data, of which the stack may change the first `mutable` bytes; if `seq` is not None, there is a number to count
-    up, of 4 bytes, and if `csum` is not None, the checksum there includes it"""
+    """A frame. The stack may change its first `mutable` bytes. `seq` is the offset of a 4-byte sequence number to
+    increment, `csum` that of a checksum that covers it, or None."""
 
     def __init__(self, data, mutable, seq=None, csum=None):
         self.data, self.mutable, self.seq, self.csum = data, -(-mutable // 8) * 8, seq, csum
         assert self.mutable <= len(data)
 
 
-# ---------------------------------------------------------------- the program
+# ---------------------------------------------------------------- XDP program
 
 def insn(code, dst=0, src=0, off=0, imm=0):
     return struct.pack("=BBhi", code, src << 4 | dst, off, imm)
@@ -80,7 +80,7 @@ def load64(dst, value, src=0):
 
 
 def count_up(frame, map_fd):
-    """r2: the frame; the next number goes there, and the checksum is made to fit"""
+    """Write the next sequence number into the frame (r2), and update the checksum."""
     code = load64(6, map_fd, src=2)                             # r6 = &value of the map
     code += insn(0x61, 7, 6) + insn(0x07, 7, imm=1) + insn(0x63, 6, 7)
     code += insn(0xbf, 8, 7) + insn(0xdc, 8, imm=32) + insn(0x63, 2, 8, frame.seq)
@@ -95,9 +95,9 @@ def count_up(frame, map_fd):
 
 
 class Injector:
-    """Gives a device of the current namespace copies of a frame"""
+    """Receives copies of a frame on a device of the current namespace"""
 
-    numbers = 1                 # of the first sequence number that was not used yet
+    numbers = 1                 # next sequence number
 
     def __init__(self, frame, device):
         self.frame, self.device = frame, socket.if_nametoindex(device)
@@ -108,7 +108,7 @@ class Injector:
 
     def code(self):
         frame = self.frame
-        # Pages come back as the stack left them: what it may have changed is written anew.
+        # Recycled pages have the changes of the stack, so restore those bytes.
         code = insn(0x61, 2, 1, 0) + insn(0x61, 3, 1, 4)
         code += insn(0xbf, 4, 2) + insn(0x07, 4, imm=len(frame.data))
         code += insn(0xbd, 4, 3, off=2) + insn(0xb7, 0, imm=XDP_ABORTED) + insn(0x95)
@@ -130,7 +130,7 @@ class Injector:
             raise SystemExit(f"bench: XDP program: {error}\n{log.value.decode()}") from error
 
     def run(self, count):
-        """-> nanoseconds that it took, by the kernel's count, around the loop: before and after it waits for RCU"""
+        """-> duration in nanoseconds, measured by the kernel around its loop, without the RCU waits before and after"""
         if self.map is not None:
             key = ctypes.create_string_buffer(4)
             value = ctypes.create_string_buffer(struct.pack("=Q", self.numbers), 8)

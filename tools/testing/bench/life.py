@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tunnels cost that carry no packet: to make, change, dump and delete, in memory, and in each new namespace."""
+"""Cost of tunnels without traffic: create, change, dump, delete, memory, new namespaces"""
 
 import ctypes
 import os
@@ -9,12 +9,12 @@ import links
 import paths
 from inject import enter, libc
 
-GROUP = 7                       # of the first half
+GROUP = 7                       # group of the first half
 SHAPES = {"ipip": "remotes", "gre": "gre-remotes"}
 
 
 def tunnels(kind, count):
-    """-> {what: instructions or bytes per tunnel}"""
+    """-> {operation: instructions or bytes per tunnel}"""
     shape = SHAPES[kind]
     paths.namespaces("a")
     enter("a")
@@ -31,7 +31,7 @@ def tunnels(kind, count):
     link.dump()
     result["dump"] = links.spent(link.dump) / count
     result["change"] = links.spent(link.change, shape, 0, count) / count
-    # Each on its own waits for readers of all kinds: a tenth of them shows what it costs.
+    # Each deletion waits for RCU, so only a tenth of them is measured.
     result["delete"] = links.spent_here(link.delete, 0, tenth) / tenth
     result["delete together"] = links.spent(link.delete_group, GROUP) / (half - tenth)
     link.close()
@@ -43,7 +43,7 @@ def tunnels(kind, count):
 
 
 def namespaces(count):
-    """-> {what: instructions per namespace}"""
+    """-> {operation: instructions per namespace}"""
     kept = []
 
     def make():

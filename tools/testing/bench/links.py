@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many tunnels made, changed, dumped and deleted by rtnetlink, in the current namespace, without a process for each."""
+"""Create, change, dump and delete many tunnels with rtnetlink in the current namespace."""
 
 import os
 import socket
@@ -9,13 +9,13 @@ import time
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 REQUEST, ACK, DUMP, EXCL, CREATE = 1, 4, 0x300, 0x200, 0x400
 IFNAME, LINKINFO, GROUP = 3, 18, 27
-BATCH = 200                     # messages in a call
+BATCH = 200                     # messages per send
 LOCAL = "203.0.113.1"
 REMOTES = struct.unpack("!I", socket.inet_aton("10.64.0.0"))[0]
 ONE_REMOTE = struct.unpack("!I", socket.inet_aton("203.0.113.2"))[0]
 GRE_KEY = 0x2000
 
-# What identifies the i-th tunnel of a shape: kind, remote, key
+# Kind, remote and key of the i-th tunnel of a shape
 SHAPES = {
     "remotes": ("ipip", lambda i: REMOTES + i, None),
     "remote-key": ("gre", lambda i: REMOTES + i, lambda i: i),
@@ -38,7 +38,7 @@ def link(*attributes):
 
 
 def tunnel(shape, i, ttl=0):
-    """-> attributes that say what the tunnel is"""
+    """-> attributes of the tunnel"""
     kind, remote, key = SHAPES[shape]
     address = struct.pack("!I", remote(i))
     local = socket.inet_aton(LOCAL)
@@ -57,7 +57,7 @@ def name(i):
 
 
 class Links:
-    """A netlink socket of the namespace in which it is made"""
+    """A netlink socket in the namespace where it is created"""
 
     def __init__(self):
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -65,7 +65,7 @@ class Links:
         self.socket.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)  # SO_RCVBUFFORCE
 
     def send(self, messages):
-        """Several at a time; the kernel has done them when this returns, and says what went wrong"""
+        """Send requests in batches, wait for the acks, and raise an error if one failed."""
         batch = []
         for one in messages:
             batch.append(one)
@@ -119,14 +119,14 @@ class Links:
 # ---------------------------------------------------------------- time and memory
 
 def idle():
-    """-> nanoseconds that the processor had nothing to do, which are no instructions"""
+    """-> idle time of the CPU in nanoseconds, which are not instructions"""
     with open("/proc/stat", encoding="ascii") as file:
         fields = file.readline().split()
     return (int(fields[4]) + int(fields[5])) * 1000000000 // os.sysconf("SC_CLK_TCK")
 
 
 def settle():
-    """Wait until what goes on in the background has ended: half a second of idleness"""
+    """Wait until background work has ended: the CPU is idle for half a second."""
     for _ in range(600):
         before = idle()
         time.sleep(0.5)
@@ -136,7 +136,7 @@ def settle():
 
 
 def spent(work, *words):
-    """-> instructions, what goes on afterwards in the background included"""
+    """-> instructions, including background work afterwards"""
     settle()
     start, slept = time.monotonic_ns(), idle()
     work(*words)
@@ -145,7 +145,7 @@ def spent(work, *words):
 
 
 def spent_here(work, *words):
-    """-> instructions of this process: for work that waits more than it does. Idleness is not known so exactly."""
+    """-> instructions of this process, for work that mostly waits: idle time is not known exactly enough."""
     settle()
     start = time.process_time_ns()
     work(*words)
@@ -153,13 +153,13 @@ def spent_here(work, *words):
 
 
 def set_aside():
-    """-> bytes that are free, but not in MemFree: each processor has such pages at hand"""
+    """-> bytes in the per-CPU page lists, which are free but not in MemFree"""
     with open("/proc/zoneinfo", encoding="ascii") as file:
         return sum(int(line.split()[1]) for line in file if line.split()[0] == "count:") * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory():
-    """-> bytes in use, and those of slabs and per processor"""
+    """-> bytes in use, in slabs, and per CPU"""
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
         file.write("3")
     settle()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a received packet costs while there are more and more tunnels."""
+"""Cost of a received packet by number of tunnels"""
 
 import socket
 import struct
@@ -15,7 +15,7 @@ PACKETS = 6400
 
 
 def frame(shape, i):
-    """-> what arrives for the i-th tunnel"""
+    """-> packet for the i-th tunnel"""
     kind, remote, key = links.SHAPES[shape]
     inner = udp(paths.SOURCE, paths.PLAIN, 60)
     source = socket.inet_ntoa(struct.pack("!I", remote(i) or links.ONE_REMOTE))
@@ -45,7 +45,7 @@ def cost(shape, i):
 
 
 def targets(count):
-    """-> which of so many tunnels get packets: the first, the last and some between, up to 9"""
+    """-> up to 9 tunnels that receive packets: the first, the last and some in between"""
     return sorted({step * (count - 1) // 8 for step in range(9)})
 
 

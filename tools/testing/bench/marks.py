@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What has to be reached: ratios ours / in-tree, in counted instructions of one boot. Kept here only."""
+"""Pass marks: ratios iptnl / in-tree of counted instructions in one boot"""
 
 FOUR = ("ipip", "gre", "gre-key", "gretap")
 
-# What a tunnel adds to a forwarded packet, at most: {what: ({kind: ratio})}
+# Maximum of what a tunnel adds to a forwarded packet: {measurement: {kind: ratio}}
 PACKETS = {
     "encap": dict.fromkeys(FOUR, 0.75),
     "decap": dict.fromkeys(FOUR, 0.70),
 }
-# Instructions more than with one tunnel, mean of the tunnels asked for, whatever the shape
+# Maximum of additional instructions over one tunnel, mean of the tunnels, for every shape
 LOOKUP = 100
-# TCP throughput, at least; what is not named
+# Minimum of TCP throughput
 BULK = {"gre-seq": 1.5, "gre-full": 1.5}
 BULK_OTHERS = 1.0
 # Create, dump, delete
 LIFE = 1.0
 MEMORY = 0.9
-# What the smoke run allows for: how the linker and the boot lay things out moves a packet's cost by as much as 0.4 %,
-# and no three passes of TCP are alike.
+# Tolerance of the smoke run: the memory layout changes the cost of a packet by up to 0.4 %, and TCP varies between
+# passes.
 ALLOWED = {"encap": 0.01, "decap": 0.01, "tcp": -0.05}
 
 
 def of(row):
-    """-> (mark, "max" or "min", which of the row's figures), or None"""
+    """-> (mark, "max" or "min", field of the row), or None"""
     what = row["what"]
     if what in PACKETS and row["way"] == "forward" and row["kind"] in PACKETS[what]:
         return PACKETS[what][row["kind"]], "max", "ratio"
@@ -38,12 +38,12 @@ def of(row):
 
 
 def allowing(mark, row):
-    """-> the mark as the smoke run takes it"""
+    """-> the mark with the tolerance of the smoke run"""
     return mark and (mark[0] + ALLOWED.get(row["what"], 0), *mark[1:])
 
 
 def reached(row, mark=None):
-    """-> True, False, or None where nothing has to be reached"""
+    """-> True, False, or None without a mark"""
     mark = mark or of(row)
     if mark is None or row[mark[2]] is None:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The ways of a packet that are measured, with and without a tunnel.
+"""The packet paths that are measured, with and without a tunnel.
 
     namespace a                                             namespace b
       in0     dummy: frames come in here
@@ -25,7 +25,7 @@ import time
 
 from inject import Frame, Injector, checksum, enter, ethernet, ipv4, libc, udp
 
-OUTER = {"a": "203.0.113.1", "b": "203.0.113.2"}        # tunnel ends, on out0
+OUTER = {"a": "203.0.113.1", "b": "203.0.113.2"}        # tunnel endpoints, on out0
 MAC = {"in0": "02:00:00:00:00:10", "a": "02:00:00:00:00:1a", "b": "02:00:00:00:00:1b", "end0": "02:00:00:00:00:1e",
        "ta": "02:00:00:00:00:2a", "tb": "02:00:00:00:00:2b"}
 SOURCE = "198.18.1.2"                                   # behind in0
@@ -52,7 +52,7 @@ WARM_UP = 640
 
 
 def ip(text, namespace=None):
-    """Each line of text a command of ip"""
+    """Run each line of text as an ip command."""
     command = ["ip", *(["-n", namespace] if namespace else []), "-batch", "-"]
     done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
@@ -84,11 +84,11 @@ def remove(*names):
     enter(None)
     for name in names:
         subprocess.run(["ip", "netns", "delete", name], check=True)
-    time.sleep(0.5)             # they end in the background; of the host's time this takes what that takes
+    time.sleep(0.5)             # they are deleted in the background; on the host this takes only as long as needed
 
 
 class World:
-    """The namespaces of one kind of tunnel, None being no tunnel; joined: out0 leads to namespace b."""
+    """The namespaces for a kind of tunnel, or None; joined: out0 is connected to namespace b."""
 
     def __init__(self, kind, joined):
         self.kind, self.joined = kind, joined
@@ -147,7 +147,7 @@ class World:
             ip("route add 198.18.3.0/24 dev t", here)
 
     def way_back(self):
-        """TCP's acknowledgements go through the tunnel as well"""
+        """Send TCP acknowledgements through the tunnel, too."""
         if self.tap:
             ip(f"""address add 198.18.5.2/24 dev t
                 neighbour add 198.18.5.1 lladdr {MAC['ta']} dev t nud permanent
@@ -158,7 +158,7 @@ class World:
             ip("route add 198.18.6.0/24 dev t", "b")
 
     def encapsulated(self, inner):
-        """-> the frame that in0 gets to decapsulate"""
+        """-> the frame received on in0 for decapsulation"""
         protocol, payload = 4, inner
         if self.flags is not None:
             protocol = 47
@@ -181,7 +181,7 @@ class World:
             return head + struct.pack("!HH", checksum(head + bytes(4) + rest + payload), 0) + rest + payload
         return head + rest + payload
 
-    # ---- what is measured
+    # ---- measurements
 
     def target(self, operation, way):
         """-> destination of the inner packet"""
@@ -236,7 +236,7 @@ class World:
 
 
 class Sender:
-    """A process that sends UDP, 64 messages at a time"""
+    """A process that sends UDP, 64 messages per call"""
 
     def __init__(self, target, size, batch=64):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -261,7 +261,7 @@ class Sender:
 
 
 class Sink:
-    """A UDP socket that drops what it gets, in its filter; the kernel counts that as errors in receiving"""
+    """A UDP socket whose filter drops all packets, which the kernel counts as receive errors"""
 
     def __init__(self, address, namespace):
         self.namespace = namespace
@@ -272,7 +272,7 @@ class Sink:
         self.socket.bind((address, 9))
 
     def count(self):
-        """-> dropped so far"""
+        """-> number of dropped packets"""
         enter(self.namespace)
         with open("/proc/thread-self/net/snmp", encoding="ascii") as file:
             rows = [line.split() for line in file if line.startswith("Udp:")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The two plots, by gnuplot: cost per packet against number of tunnels, and by kind."""
+"""Two plots with gnuplot: cost per packet by number of tunnels, and by kind"""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def run(file, script):
 
 
 def tunnels(result, kernel, file):
-    """A line for each shape and set of modules"""
+    """One line per shape and set of modules"""
     blocks, lines = [], []
     chosen = [row for row in result if row["what"] == "lookup" and row["kernel"] == kernel]
     for colour, shape in zip(COLOURS, dict.fromkeys(row["kind"] for row in chosen)):
@@ -68,7 +68,7 @@ plot $d using 2:xtic(1) lc rgb "{COLOURS[0]}" title "{SET['ours']}", \\
 
 
 def draw(result, directory):
-    """-> files; none without gnuplot, since figures can be had without"""
+    """-> files, none without gnuplot"""
     if not shutil.which("gnuplot"):
         print("# no plots: gnuplot is missing ('make bench' installs it)")
         return []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""In which functions the instructions of a packet are spent: samples of the processor's clock, which under icount
-counts instructions, scaled to what a packet costs without sampling."""
+"""Profile the instructions of a packet by function: samples of the CPU clock, which counts instructions under icount,
+scaled to the cost of a packet without sampling."""
 
 import os
 import signal
@@ -13,25 +13,25 @@ PACKETS = 128000
 DATA = "perf.data"
 
 
-# Modules that are replaced, of both sets
+# The tunnel modules of both sets
 TUNNEL = {"tunnel4", "gre", "ip_tunnel_core", "ip_tunnel", "ipip", "ip_gre"}
 
 
 def tunnel_functions():
-    """-> names; perf takes modules that it cannot find the file of for the kernel"""
+    """-> names; perf attributes modules whose file it cannot find to the kernel"""
     with open("/proc/kallsyms", encoding="ascii") as file:
         rows = [line.split() for line in file]
     return {row[2] for row in rows if len(row) > 3 and row[3].strip("[]") in TUNNEL}
 
 
 def sampled(world, operation, way, size, directory):
-    """-> {(whose, function): instructions per packet}"""
+    """-> {("tunnel" or "kernel", function): instructions per packet}"""
     tunnel = tunnel_functions()
     cost = world.measure(operation, way, size)
     data = os.path.join(directory, DATA)
     with open("/proc/self/comm", encoding="ascii") as file:
         comm = file.read().strip()
-    # Time flies while perf is read from the host's disk: it tells when it has begun.
+    # Guest time passes quickly while perf is loaded from the host: wait until it says that it has started.
     control, answer = os.pipe(), os.pipe()
     with subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "20000", "-a", "-D", "-1", "-o", data,
                            "--control", f"fd:{control[0]},{answer[1]}"], pass_fds=(control[0], answer[1]),

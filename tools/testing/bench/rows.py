@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From what the guest counted to rows of a table, and the table itself.
+"""Convert results of the guest to rows, and rows to a table.
 
 A row: kernel, its release, what, kind, and where it has them way, size, tunnels, flows; ours, in-tree (None if not
 measured), their ratio, and spread: how far the passes of one set of modules lie apart, in percent of their mean, the
@@ -19,7 +19,7 @@ def spread(values):
 
 
 def row(kernel, what, kind, ours, theirs, **more):
-    """ours, theirs: of each pass"""
+    """ours, theirs: lists with one value per pass"""
     spreads = [spread(values) for values in (ours, theirs) if values]
     result = {"kernel": kernel, "what": what, "kind": kind, **more, "ours": mean(ours) if ours else None,
               "in-tree": mean(theirs) if theirs else None, "ratio": None,
@@ -44,7 +44,7 @@ def packets(kernel, passes):
 
 
 def plain(kernel, passes):
-    """What everything is compared with"""
+    """The baseline without a tunnel"""
     for name in passes["ours"][0]:
         kind, operation, way, size = name.split()
         if kind == "none":
@@ -53,7 +53,7 @@ def plain(kernel, passes):
 
 
 def lookup(kernel, shapes):
-    """ours and in-tree: instructions more than with one tunnel"""
+    """ours and in-tree: additional instructions over one tunnel"""
     for shape, counts in shapes["ours"].items():
         for count in counts:
             figures = {}
@@ -79,7 +79,7 @@ def life(kernel, passes, suffix=""):
 
 
 def tcp(kernel, passes):
-    """The ratio is that of throughput: how many times as fast ours is"""
+    """The ratio is that of throughput: above 1, iptnl is faster."""
     for name in passes["ours"][0]:
         kind, flows = name.split()
         result = row(kernel, "tcp", kind, *([one[name] for one in passes[which]] for which in SETS), flows=int(flows))
@@ -136,7 +136,7 @@ def text(rows):
 # ---------------------------------------------------------------- profile
 
 def profile(kernel, kind, sets, least=10):
-    """-> lines: functions by what they take of a packet, least instructions at least, without a tunnel and with"""
+    """-> lines: functions with at least `least` instructions per packet, without and with a tunnel"""
     for operation in ("encap", "decap"):
         table = {}
         for column, which, one in ((0, "ours", "plain"), (1, "ours", operation), (2, "in-tree", operation)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""TCP through a tunnel between two namespaces, in bulk."""
+"""Bulk TCP through a tunnel between two namespaces"""
 
 import os
 import selectors
@@ -14,7 +14,7 @@ SOURCE, ADDRESS = "198.18.6.1", "198.18.3.130"      # see paths.World
 
 
 def receive(listener, flows, size, go, report):
-    """Let so many flows go, take all of them to the end, tell how long that took, if nothing is missing"""
+    """Start that many flows, receive everything, check that nothing is missing, and print the duration."""
     connections = [listener.accept()[0] for _ in range(flows)]
     buffer = bytearray(CHUNK)
     selector = selectors.DefaultSelector()
@@ -36,7 +36,7 @@ def receive(listener, flows, size, go, report):
 
 
 def send(address, size, start):
-    """One flow, as soon as all are let go"""
+    """One flow, which starts together with the others"""
     connection = socket.create_connection((address, 5201), source_address=(SOURCE, 0))
     chunk = bytes(CHUNK)
     os.read(start, 1)

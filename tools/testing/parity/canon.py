@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Normalisation: what may differ between two passes and means nothing. Each rule is in README.md."""
+"""Normalisation: remove differences without meaning between two passes. README.md lists the rules."""
 
 import json
 import re
@@ -20,7 +20,7 @@ TEXT = (
 
 
 def lines_of(text):
-    """A program's output as lines, of JSON one for each value"""
+    """-> lines of a program's output; for JSON one line per value"""
     if text.startswith(("[", "{")):
         try:
             return [line for item in documents(text) for line in leaves(item, name_of(item))]
@@ -32,7 +32,7 @@ def lines_of(text):
 
 
 def documents(text):
-    """-> what one or several JSON arrays hold"""
+    """-> the elements of one or more JSON arrays"""
     decoder, found, at = json.JSONDecoder(), [], 0
     while at < len(text):
         value, at = decoder.raw_decode(text, at)
@@ -43,18 +43,18 @@ def documents(text):
 
 
 def name_of(item):
-    """What to call a device, a route, an address ... by"""
+    """-> the name of a device, route, address, ..."""
     if isinstance(item, dict):
         return next((str(item[key]) for key in ("ifname", "dst", "local", "mac") if key in item), "-")
     return "-"
 
 
 def leaves(item, path):
-    """One line for each value; numbers of devices and times are left out"""
+    """Yield one line per value, without interface indexes and times."""
     if isinstance(item, dict):
         for key, value in item.items():
             if key not in NUMBERS and not key.endswith("_timer"):
-                # "linkinfo.info_data" says no more than its contents do.
+                # The path of "linkinfo.info_data" is redundant.
                 yield from leaves(value, path if key in ("linkinfo", "info_data") else f"{path} {key}")
     elif isinstance(item, list) and any(isinstance(value, (dict, list)) for value in item):
         for number, value in enumerate(item):
@@ -66,7 +66,7 @@ def leaves(item, path):
 
 
 class Macs:
-    """Random addresses of Ethernet devices, by the name of the device"""
+    """Replaces random Ethernet addresses by device names"""
 
     def __init__(self):
         self.names = {}
@@ -87,7 +87,7 @@ class Macs:
 
 
 def noise(packet):
-    """IGMP and MLD reports, whose time is random"""
+    """Return true for IGMP and MLD reports, which are sent at random times."""
     if len(packet) >= 20 and packet[0] >> 4 == 4:
         return packet[9] == IGMP
     return len(packet) > 48 and packet[0] >> 4 == 6 and packet[6] == 0 and packet[40] == 58 and \
@@ -95,7 +95,7 @@ def noise(packet):
 
 
 class Idents:
-    """Identifications of fragments are numbered in the order of their appearance, others dropped"""
+    """Numbers identifications of fragments in order of appearance, and drops others"""
 
     def __init__(self):
         self.seen = {}
@@ -107,7 +107,7 @@ class Idents:
 
 
 def gre_length(data):
-    """-> length of a GRE header and the ethertype in it"""
+    """-> length and ethertype of a GRE header"""
     word, kind = struct.unpack_from("!HH", data)
     return 4 + 4 * (word >> 15 & 1) + 4 * (word >> 13 & 1) + 4 * (word >> 12 & 1), kind
 
@@ -129,8 +129,8 @@ def gre_words(data, depth, idents):
 
 
 def packet_words(data, depth, idents):
-    """-> a packet as words of hex, one for each header; the first DEPTH IPv4 headers have been made here, so
-    their identification says nothing"""
+    """-> a packet as hexadecimal words, one per header. The identifications of the outermost DEPTH IPv4 headers were
+    generated locally and are ignored."""
     if len(data) < 20 or data[0] >> 4 != 4 or depth <= 0 or len(data) < (data[0] & 15) * 4:
         return [data.hex()] if data else []
     size = (data[0] & 15) * 4
@@ -153,14 +153,14 @@ def packet_words(data, depth, idents):
 
 
 def brief(word):
-    """The beginning of a long word, with its length and a checksum of the rest"""
+    """-> the start of a long word, with its length and a checksum of the rest"""
     if len(word) <= BRIEF + 24:
         return word
     return f"{word[:BRIEF]}..{len(word) // 2 - BRIEF // 2}:{zlib.crc32(word[BRIEF:].encode()):08x}"
 
 
 def packet_line(text, link, data, depth, idents):
-    """One line for one packet"""
+    """-> one line for a packet"""
     # The link header of a gre device is the outer IP header.
     words = packet_words(link, 1, idents) + packet_words(data, depth, idents)
     return " ".join([text + ":"] + [brief(word) for word in words])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two records of the same scenarios: what differs, and whether that is expected."""
+"""Compare two records of the same scenarios, and match differences against expected-differences."""
 
 import difflib
 import fnmatch
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from scenario import series
 
-# Ours may give a reason in words where the kernel's own modules give none; never the other way round.
+# Only iptnl may give an extack message where the in-tree modules give none.
 ALLOWED_MORE = "gave a reason"
-MOST = 40                       # lines of one step to show
+MOST = 40                       # lines printed per step
 
 
 class Bad(Exception):
-    """expected-differences cannot be read"""
+    """Syntax error in expected-differences"""
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Expected:
     """One line of expected-differences"""
     where: str
     glob: str
-    kernels: str                # as series.matches() reads it
+    kernels: str                # for series.matches()
     pattern: re.Pattern
     reason: str
     used: bool = False
@@ -49,7 +49,7 @@ def read_expected(path):
 
 
 def step_difference(one, two):
-    """-> [(sign, line)], all lines of both with "-", "+" or " "; empty if they are the same"""
+    """-> [(sign, line)] of all lines with "-", "+" or " ", empty if identical"""
     lines = [(line[0], line[2:]) for line in difflib.ndiff(one, two) if line[0] != "?"]
     lines = [(" " if sign == "+" and line == ALLOWED_MORE else sign, line) for sign, line in lines]
     return lines if any(sign != " " for sign, _ in lines) else []
@@ -69,7 +69,7 @@ def differences(one, two):
 
 
 def explain(name, kernel, found, expected):
-    """-> is each differing line of the scenario the business of some expected line? These are marked used."""
+    """Return true if every differing line of the scenario is expected. Mark the matching entries as used."""
     candidates = [e for e in expected if series.matches(e.kernels, kernel) and fnmatch.fnmatch(name, e.glob)]
     explained, used = True, []
     for _, _, lines in found:
@@ -85,7 +85,7 @@ def explain(name, kernel, found, expected):
 
 
 def decode(line):
-    """-> what tcpdump makes of a line with a packet, or nothing"""
+    """-> [packet in the line, decoded by tcpdump], [] if there is none"""
     match = re.search(r"(sends|gets)[^:]*: (.*)", line)
     if not match:
         return []
@@ -104,14 +104,14 @@ def decode(line):
 
 
 def shortened(lines):
-    """What differs, with one line before and after; not all of it if it is much"""
+    """-> at most MOST differing lines, with one line of context"""
     near = {at + step for at, (sign, _) in enumerate(lines) if sign != " " for step in (-1, 0, 1)}
     kept = [pair for at, pair in enumerate(lines) if at in near]
     return kept[:MOST] + ([(" ", f"... and {len(kept) - MOST} more lines")] if len(kept) > MOST else [])
 
 
 def show(kernel, one, found):
-    """A difference for people"""
+    """Print a difference."""
     print(f"\n{kernel}: {one['name']}: {one['about']}")
     for left, right, lines in found:
         print(f"  {left['where']}: {left['text']}")
@@ -122,18 +122,18 @@ def show(kernel, one, found):
                     print(f"    {sign}     ({text})")
         for side, step in (("in-tree", left), ("ours", right)):
             if step.get("words"):
-                print(f"      {side} said: {step['words']}")
+                print(f"      {side} stderr: {step['words']}")
 
 
 def compare(kernel, left, right, expected):
-    """Print what is to be seen to -> exit status"""
+    """Print unexplained differences and a summary. -> exit status"""
     identical = explained = bad = 0
     others = {one["name"]: one for one in right}
     for one in left:
         two = others[one["name"]]
         if one["problem"]:
             bad += 1
-            print(f"\n{kernel}: {one['name']}: the scenario is wrong: {one['problem']}")
+            print(f"\n{kernel}: {one['name']}: wrong scenario: {one['problem']}")
             continue
         found = differences(one, two)
         if not found and two["problem"]:
@@ -149,5 +149,5 @@ def compare(kernel, left, right, expected):
 
 
 def stale(kernel, expected):
-    """-> lines that did not occur on a kernel that they are for"""
+    """-> entries of expected-differences that did not occur on a kernel that they name"""
     return [e for e in expected if series.matches(e.kernels, kernel) and not e.used]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The headers that scenarios use besides those of selftests/pkt.py.
+"""Headers for scenarios, in addition to those of selftests/pkt.py.
 
 Importing this module gives them to pkt.parse() as well.
 """
@@ -37,7 +37,7 @@ class arp(Layer):
 
 
 class tcp(Layer):
-    """A segment; partial=True leaves the checksum to the device (it holds the pseudo-header's sum)"""
+    """A TCP segment; with partial=True the checksum field has the sum of the pseudo-header, for checksum offload"""
 
     proto = 6
 
@@ -54,8 +54,8 @@ class tcp(Layer):
 
 
 class erspan(Layer):
-    """The ERSPAN header behind GRE: version 1 (type II, 8 bytes, index) or 2 (type III, 12 bytes, dir, hwid);
-    platform=True sets the O bit, and the 8 bytes of the platform header are to follow as raw()."""
+    """The ERSPAN header after GRE: version 1 (type II, 8 bytes, index) or 2 (type III, 12 bytes, dir, hwid);
+    platform=True sets the O bit, and the 8 bytes of the platform header must follow as raw()."""
 
     def __init__(self, session=1, version=1, index=1, vlan=0, cos=0, en=0, t=0, direction=0, hwid=0, stamp=0,
                  ft=0, platform=False):
@@ -71,7 +71,7 @@ class erspan(Layer):
 
 
 class gue(Layer):
-    """The GUE header behind UDP: version 0, data message"""
+    """The GUE header after UDP: version 0, data message"""
 
     def __init__(self, proto=None, flags=0, control=0, hlen=0, version=0):
         super().__init__()
@@ -85,14 +85,14 @@ class gue(Layer):
 
 
 class llc(Layer):
-    """An 802.3 frame's length instead of an ethertype goes with eth(type=length); this is its SAP header"""
+    """SAP header of an 802.3 frame, which has its length as ethertype: eth(type=length)"""
 
     def build(self, payload, outer):
         return bytes.fromhex("424203") + payload
 
 
 def far(**fields):
-    """The outer header of what comes from the other end of the tunnel"""
+    """The outer header of a packet from the remote endpoint"""
     return ip("192.0.2.2", "192.0.2.1", **fields)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Loading one of the two sets of modules, and proving which one it is."""
+"""Load one of the two sets of modules, and verify which one is loaded."""
 
 import glob
 import gzip
@@ -9,12 +9,12 @@ import platform
 import subprocess
 import tempfile
 
-# In the order in which insmod can load them.
+# In load order
 IN_TREE = ["tunnel4", "gre", "ip_tunnel", "ipip", "ip_gre"]
 OURS = ["tunnel4", "gre", "ip_tunnel_core", "ipip", "ip_gre"]
 SETS = {"in-tree": IN_TREE, "ours": OURS}
 ALL = ["ipip", "ip_gre", "ip_tunnel_core", "ip_tunnel", "gre", "tunnel4"]
-# What scenarios need besides. It is there before the first scenario, so that nothing is loaded in its middle.
+# Other modules that scenarios need. They are loaded before the first scenario, so that none is loaded during one.
 HELPERS = ("tun veth dummy vrf bridge 8021q bonding fou mpls_router mpls_iptunnel sch_ingress cls_flower cls_matchall "
            "act_tunnel_key act_mirred act_gact act_skbedit cls_fw").split()
 
@@ -30,7 +30,7 @@ def is_loaded(name):
 
 
 def remove(name):
-    """Unload a module, and those that use it before"""
+    """Unload a module after those that use it."""
     if not is_loaded(name):
         return
     for user in glob.glob(f"/sys/module/{name}/holders/*"):
@@ -41,13 +41,13 @@ def remove(name):
 def remove_all():
     for name in ALL:
         remove(name)
-    # It would put devices of its own into every namespace.
+    # It would create devices in every namespace.
     for name in ("ip_vti", "sit", "ip6_gre", "ip6_tunnel"):
         remove(name)
 
 
 def in_tree_file(name):
-    """-> the distribution's file, whatever depmod prefers"""
+    """-> the in-tree file, whichever file modprobe prefers"""
     found = glob.glob(f"/lib/modules/{platform.release()}/kernel/net/ipv4/{name}.ko*")
     if len(found) != 1:
         raise SystemExit(f"parity: {name}: {len(found)} files of the kernel's own")
@@ -55,7 +55,7 @@ def in_tree_file(name):
 
 
 def insmod(path):
-    """modprobe would take the file that depmod prefers"""
+    """Load a file, unlike modprobe, which takes the one that depmod prefers."""
     openers = {".xz": lzma.open, ".gz": gzip.open, ".ko": open}
     with tempfile.TemporaryDirectory() as directory:
         plain = os.path.join(directory, "module.ko")
@@ -65,7 +65,7 @@ def insmod(path):
 
 
 def load(which):
-    """Load one set of modules, the other being gone, and the helpers"""
+    """Unload all tunnel modules, and load one set and the helpers."""
     remove_all()
     run("modprobe", "udp_tunnel")
     if which == "in-tree":
@@ -78,7 +78,7 @@ def load(which):
 
 
 def verify(which):
-    """The set is loaded, all of it from the right place, and nothing of the other one"""
+    """Check that all modules of the set are loaded, and none of the other."""
     for name in SETS[which]:
         if not is_loaded(name):
             raise SystemExit(f"parity: {name} is not loaded")

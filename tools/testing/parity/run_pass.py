@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run scenarios on the modules that are loaded, and write down what could be seen.
+"""Run scenarios on the loaded modules, and record everything visible.
 
     run_pass.py KERNEL OUTPUT.json [GLOB...]
 
-KERNEL is the series, for scenarios that are not for all; a GLOB selects by name. README.md has the steps.
+KERNEL is the series, to skip scenarios for other kernels; a GLOB selects by name. README.md describes the steps.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ TIMEOUT = 30                    # seconds for one program
 
 
 class Failed(Exception):
-    """The step could not be done; the text is compared"""
+    """A step failed; the text is compared"""
 
 
 class Runner:
@@ -52,7 +52,7 @@ class Runner:
     # ------------------------------------------------------------ programs
 
     def program(self, step, *words, stdin=None):
-        """-> lines: its output, and of its errors only that there were some"""
+        """-> lines of its output, and one line if there was anything on stderr"""
         with self.world.namespaces[step.ns].enter:
             done = subprocess.run(words, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                   timeout=TIMEOUT, check=False, stdin=None if stdin else subprocess.DEVNULL)
@@ -97,7 +97,7 @@ class Runner:
         return [], True
 
     def do_ipv6(self, step):
-        """for devices made from now on"""
+        """on new devices"""
         with self.world.namespaces[step.ns].enter:
             sysctl("net/ipv6/conf/default/disable_ipv6", "0")
             sysctl("net/ipv6/conf/all/forwarding", "1")
@@ -105,7 +105,7 @@ class Runner:
 
     @staticmethod
     def captured(action, *words):
-        """-> what a function prints, and whether it returned 0"""
+        """-> output of a function, true if it returned 0"""
         text, status = captured_output(action, *words)
         return text.splitlines(), status == 0
 
@@ -130,7 +130,7 @@ class Runner:
         return [], True
 
     def do_end(self, step):
-        """A namespace goes, with all that is in it"""
+        """Delete a namespace with everything in it."""
         self.world.end_ns(step.rest)
         return [], True
 
@@ -140,7 +140,7 @@ class Runner:
         return [], True
 
     def do_cable(self, step):
-        """DEV ADDRESS NS DEV ADDRESS: a veth pair with fixed addresses, up"""
+        """DEV ADDRESS NS DEV ADDRESS: create a veth pair with fixed addresses, and set it up."""
         dev, own, ns, far, other = step.rest.split()
         self.cabled = True
         if ns not in self.world.namespaces:
@@ -152,7 +152,7 @@ class Runner:
         for where, lines in ((step.ns, near), (ns, away)):
             with self.world.namespaces[where].enter:
                 subprocess.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
-        # Frames for its peer carry a device's own address without ARP: take all.
+        # Without ARP frames for the peer have the device's own address, so accept all.
         for where, name in ((step.ns, dev), (ns, far)):
             with self.world.namespaces[where].enter:
                 self.promiscuous(name)
@@ -162,7 +162,7 @@ class Runner:
         flags(dev, 0x100)
 
     def do_ids(self, step):
-        """How many IPv4 headers, from the outside, are made here"""
+        """Set the number of outermost IPv4 headers that are generated locally."""
         self.depth = int(step.rest)
         return [], True
 
@@ -174,8 +174,8 @@ class Runner:
     # -------------------------------------------------------------- packets
 
     def watch(self, action, said=0):
-        """Do it -> lines: what came out of wires and devices, which counters moved. What the stack has SAID itself
-        has one more IPv4 header that was made here than what a scenario has put in."""
+        """Run action. -> lines with packets of wires and devices, and changed counters. Packets of a local socket
+        (SAID) have one more locally generated IPv4 header than injected ones."""
         self.world.collect()
         before = self.world.counts()
         lines = action() or []
@@ -213,7 +213,7 @@ class Runner:
         return self.watch(action), True
 
     def do_tx(self, step):
-        """DEV [to=ADDRESS] [proto=N] [as=raw] PACKET: hand it to a device, past routing"""
+        """DEV [to=ADDRESS] [proto=N] [as=raw] PACKET: send it through a device, without routing"""
         dev, _, rest = step.rest.partition(" ")
         options, rest = self.options(rest, "to", "proto", "as")
         packet, times = pkt.parse(rest)
@@ -237,7 +237,7 @@ class Runner:
             return self.watch(action), True
 
     def do_say(self, step):
-        """udp|icmp ADDRESS [from=] [size=] [tos=] [ttl=] [df=0|1] [times=]: from a socket, routed"""
+        """udp|icmp ADDRESS [from=] [size=] [tos=] [ttl=] [df=0|1] [times=]: send from a socket, with routing"""
         kind, to, *words = step.rest.split()
         options = dict(word.split("=") for word in words)
         v6 = ":" in to
@@ -295,7 +295,7 @@ class Runner:
 
 
 def ethertype(packet):
-    """As the stack would say it"""
+    """-> the ethertype of a packet, from its IP version"""
     if not isinstance(packet, pkt.eth):
         return packet.ethertype or 0x0800
     kind = int.from_bytes(packet.bytes()[12:14], "big")
@@ -303,7 +303,7 @@ def ethertype(packet):
 
 
 def captured_output(action, *words):
-    """-> output, status of a main() of the selftests' helpers"""
+    """-> output and status of the main() of a selftest helper"""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         try:
@@ -314,7 +314,7 @@ def captured_output(action, *words):
 
 
 def talker(kind, v6, options):
-    """-> a socket to send from"""
+    """-> a socket for sending"""
     family = socket.AF_INET6 if v6 else socket.AF_INET
     if kind == "udp":
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -345,7 +345,7 @@ def macs_of(ns):
 
 
 def hwaddr(sock, name):
-    """-> the address of an Ethernet device, or none"""
+    """-> the address of an Ethernet device, None for others"""
     data = fcntl.ioctl(sock, 0x8927, struct.pack("16s24x", name.encode()))
     kind = struct.unpack_from("=H", data, 16)[0]
     return data[18:24].hex(":") if kind == 1 else ""
@@ -355,7 +355,7 @@ def main(argv):
     kernel, output, globs = argv[0], argv[1], argv[2:] or ["*"]
     chosen = [one for one in scenario.read_all(os.path.join(HERE, "scenarios"))
               if series.matches(one.kernels, kernel) and any(fnmatch.fnmatch(one.name, glob) for glob in globs)]
-    # On one processor what a write to a wire sets off is done before the next step.
+    # On one CPU everything triggered by a write to a wire is done before the next step.
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     sysctl("net/ipv4/icmp_msgs_per_sec", "100000")
     sysctl("net/ipv4/icmp_msgs_burst", "100000")
@@ -363,7 +363,7 @@ def main(argv):
     for number, one in enumerate(chosen, 1):
         try:
             records.append(Runner(one).run())
-        except Exception:                       # the runner's own fault: say so, go on
+        except Exception:                       # a bug of the runner: report it and go on
             records.append({"name": one.name, "about": one.about, "steps": [],
                             "problem": traceback.format_exc()})
         if number % 40 == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The scenario files: what README.md says of them, as objects."""
+"""Parser for scenario files, which README.md describes"""
 
 import glob
 import os
@@ -17,7 +17,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass
 class Step:
-    """One line: what to do, in which namespace, and how it is to end on the kernel's own modules"""
+    """One line: action, namespace, and expected result on the in-tree modules"""
     text: str
     verb: str
     rest: str
@@ -31,12 +31,12 @@ class Scenario:
     name: str
     about: str
     where: str
-    kernels: str = "all"        # as series.matches() reads it
+    kernels: str = "all"        # for series.matches()
     steps: list = field(default_factory=list)
 
 
 class Bad(Exception):
-    """A file that is no scenario file"""
+    """Syntax error in a scenario file"""
 
 
 def step(text, where):
@@ -74,7 +74,7 @@ def read(path):
 
 
 def read_all(directory):
-    """-> [Scenario] of all files, in the order of their names"""
+    """-> [Scenario] of all files, sorted by name"""
     scenarios, seen = [], {}
     for path in sorted(glob.glob(os.path.join(directory, "*.scn"))):
         for one in read(path):

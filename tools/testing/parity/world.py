@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a scenario acts in: namespaces, and wires whose far end this process holds.
+"""The environment of a scenario: namespaces, and wires whose other side this process holds.
 
 Everything is done in this process, by system calls: starting a program takes an emulated processor 50 ms.
 """
@@ -40,20 +40,20 @@ def call(function, *args):
 
 
 def sysctl(name, value):
-    """in the present namespace; NAME with slashes"""
+    """Set a sysctl in the current namespace; NAME with slashes."""
     with open("/proc/sys/" + name, "w", encoding="ascii") as file:
         file.write(value)
 
 
 def forget(path):
-    """Take away a namespace's name, if there is one: it ends when nothing uses it any more"""
+    """Remove the name of a namespace, if it exists; the namespace is deleted when it is unused."""
     if os.path.exists(path):
         libc.umount2(path.encode(), MNT_DETACH)
         os.unlink(path)
 
 
 class Ns:
-    """A network namespace, known to "ip" by its name"""
+    """A network namespace with a name for ip-netns"""
 
     def __init__(self, name):
         self.name = name
@@ -82,13 +82,13 @@ class Ns:
         self.alive = True
 
     def close(self):
-        """End it; no error if the scenario has done so"""
+        """Delete it, unless the scenario has done so."""
         self.taps.close()
         self.counters.sock.close()
         forget(self.path)
 
     def snmp(self):
-        """-> {name: value}: what the IP stack counts"""
+        """-> {name: value} of IP stack counters"""
         values = {}
         with self.enter:
             for name in ("snmp", "netstat"):
@@ -107,7 +107,7 @@ class Ns:
         return values
 
     def delivered(self, skip):
-        """What devices handed to the stack since the last call, but for those named in skip"""
+        """-> packets that devices passed to the stack since the last call, except those in skip"""
         seen = []
         while True:
             try:
@@ -128,7 +128,7 @@ class Ns:
 
 
 def flags(dev, value):
-    """Set flags of a device of the present namespace"""
+    """Set flags of a device in the current namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16sH22x", dev.encode(), 0))
         now = struct.unpack_from("=H", request, 16)[0]
@@ -136,7 +136,7 @@ def flags(dev, value):
 
 
 def address(dev, text):
-    """An IPv4 address with its prefix length, for a device of the present namespace"""
+    """Add an IPv4 address with prefix length to a device in the current namespace."""
     host, _, length = text.partition("/")
     mask = 0xffffffff << 32 - int(length) & 0xffffffff
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -145,8 +145,8 @@ def address(dev, text):
 
 
 class Wire:
-    """A tap (Ethernet, without ARP) or tun device: what is put on the wire is read here, what is written here
-    has come in from it. No offload: checksums and segments are as a plain cable would carry them."""
+    """A tap (Ethernet, without ARP) or tun device. Sent packets are read here, written ones are received by the stack.
+    There are no offloads: checksums and segments are those on a real wire."""
 
     PEER = "020000000002"
 
@@ -168,7 +168,7 @@ class Wire:
             flags(name, IFF_UP | IFF_NOARP)
 
     def put(self, packet, gso=0, pieces=None):
-        """One packet comes in. gso: as a TCP GSO packet of this segment size."""
+        """Receive a packet. gso: as a TCP GSO packet with this segment size."""
         data = packet.bytes()
         head = b""
         if self.kind != "tun" and not isinstance(packet, pkt.eth):
@@ -179,7 +179,7 @@ class Wire:
             start = len(head) + (40 if v6 else 20)
             vnet = struct.pack("=BBHHHH", 1, 4 if v6 else 1, start + 20, gso, start, 16)
         if self.kind == "frags":
-            # Each piece becomes a page fragment behind the Ethernet header.
+            # Each piece becomes a page fragment after the Ethernet header.
             parts, at = [head], 0
             for size in pieces or [len(data)]:
                 parts.append(data[at:at + size])
@@ -189,7 +189,7 @@ class Wire:
             os.write(self.fd, vnet + head + data)
 
     def get(self):
-        """-> [(text, link header, packet)]: what went out since the last call"""
+        """-> [(text, link header, packet)] sent since the last call"""
         seen = []
         while True:
             try:
@@ -211,7 +211,7 @@ class Wire:
 
 
 class World:
-    """All of one scenario. Namespace a has the wire v0, 192.0.2.1/24."""
+    """Everything of a scenario. Namespace a has the wire v0, 192.0.2.1/24."""
 
     def __init__(self):
         self.namespaces = {}
@@ -224,7 +224,7 @@ class World:
         self.namespaces[name] = Ns(name)
 
     def end_ns(self, name):
-        """The kernel takes it apart some time later"""
+        """The kernel deletes it asynchronously."""
         for wire in [wire for wire in self.wires.values() if wire.ns.name == name]:
             self.wires.pop(wire.name).close()
         self.namespaces.pop(name).close()
@@ -236,11 +236,11 @@ class World:
         self.wires[name] = Wire(self.namespaces[ns], name, kind, *addresses)
 
     def counts(self):
-        """-> what counted() compares with"""
+        """-> current counters, for counted()"""
         return {ns: (ns.counters.read(), ns.snmp()) for ns in self.namespaces.values()}
 
     def counted(self, before):
-        """-> a line for each counter that moved"""
+        """-> a line for each counter that has changed"""
         lines = []
         for ns, (devices, stack) in before.items():
             moved = ns.counters.moved(devices, ns.counters.read())
@@ -250,7 +250,7 @@ class World:
         return lines
 
     def collect(self):
-        """-> [(text, link header, packet)] of all that came out of wires and devices, once nothing more comes"""
+        """-> [(text, link header, packet)] of wires and devices, when the system is idle"""
         seen, idle = [], 0
         names = {wire.name for wire in self.wires.values()}
         while idle < 2:

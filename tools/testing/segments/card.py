@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cards of ../kernel/card.c: packets are made in front of them, and what they send is read."""
+"""Interface to the emulated cards of ../kernel/card.c: inject packets, and read sent frames"""
 
 import os
 import struct

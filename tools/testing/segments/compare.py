@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether two lists of frames are the same. Identifications of headers that the tunnel wrote are left out of that,
-and have rules of their own; so has a checksum of 0, the same as 0xffff where 0 does not mean that there is none."""
+"""Compare two lists of frames. Identifications in headers written by the tunnel are not compared, but checked by
+separate rules. Checksums 0 and 0xffff are equal, unless 0 means no checksum."""
 
 import struct
 
@@ -12,7 +12,7 @@ SUM_AT = {"tcp": 16, "udp": 6}
 
 
 def past_ethernet(frame, at):
-    """-> ethertype, where its header is"""
+    """-> ethertype, offset of its header"""
     proto = struct.unpack_from("!H", frame, at + 12)[0]
     at += 14
     while proto in (0x8100, 0x88a8):
@@ -22,7 +22,7 @@ def past_ethernet(frame, at):
 
 
 def past_udp(frame, at):
-    """-> the protocol behind the UDP header here, and where it begins; 17 and this place if it is no tunnel's"""
+    """-> protocol after the UDP header at this offset, and its offset; 17 and the given offset if it is no tunnel"""
     port = struct.unpack_from("!H", frame, at + 2)[0]
     if port == GUE:
         return frame[at + 9], at + 12 + 4 * (frame[at + 8] & 31)
@@ -33,7 +33,7 @@ def past_udp(frame, at):
 
 
 def walk(frame):
-    """-> [(what, where)] of the headers: 4, 6, udp, gre, tcp, outermost first, as far as they are known"""
+    """-> [(type, offset)] of known headers, outermost first; type is 4, 6, udp, gre, tcp, ..."""
     found = []
     proto, at = past_ethernet(frame, 0)
     try:
@@ -78,8 +78,8 @@ REMOTE_SUM = bytes([0, 1, 0x80, 0, 0, 0])        # GUE's flags, and private flag
 
 
 def finish_remote_sum(frame):
-    """-> the frame with the checksum that GUE left to the far end done as that does it, and without the option that
-    says so; as it is if the sum of the UDP header is wrong (draft-herbert-remotecsumoffload)"""
+    """-> the frame after GUE remote checksum offload by the receiver: with the checksum, without the option. It is
+    unchanged if the UDP checksum is wrong (draft-herbert-remotecsumoffload)."""
     ip, udp = 14, 34
     if frame[ip + 9] != 17 or struct.unpack_from("!H", frame, udp + 2)[0] != GUE or \
             frame[udp + 8] & 31 != 2 or frame[udp + 10:udp + 16] != REMOTE_SUM:
@@ -94,7 +94,7 @@ def finish_remote_sum(frame):
 
 
 def with_gue(frame, gue, payload):
-    """-> the frame with another GUE header and payload, all lengths and sums of the headers before it made right"""
+    """-> the frame with another GUE header and payload, and correct lengths and checksums of the outer headers"""
     data = frame[34:38] + struct.pack("!HH", 8 + len(gue) + len(payload), 0) + gue + payload
     pseudo = frame[26:34] + struct.pack("!HH", 17, len(data))
     data = data[:6] + struct.pack("!H", checksum(pseudo + data) or 0xffff) + data[8:]
@@ -103,7 +103,7 @@ def with_gue(frame, gue, payload):
 
 
 def leave_remote_sum(frame):
-    """-> the frame with the payload's checksum left to the far end; as it is where there is none"""
+    """-> the frame with the payload checksum left to the receiver (remcsum), unchanged if it has none"""
     headers = walk(frame)
     what, at = headers[-1]
     if headers[1] != ("udp", 34) or what not in SUM_AT or at == 34:
@@ -119,8 +119,8 @@ def leave_remote_sum(frame):
 
 
 def canonical(frames, levels, innermost):
-    """Finish remote checksums, and take the identifications out of so many IP headers, the outermost first, and out of
-    all but the innermost, or with that.
+    """Apply remote checksum offload, and clear the identifications of the outermost LEVELS IP headers and of all but
+    the innermost one, which INNERMOST includes.
     -> frames, [[(identification, DF)] for each of these headers], [complaint]"""
     if not frames:
         return [], [], []
@@ -140,9 +140,9 @@ def canonical(frames, levels, innermost):
     return result, identifications, complaints
 
 
-def judge_identifications(seen):
-    """RFC 6864: each its own where the packet may be fragmented; else 0, or counted up from there by GSO, whose
-    counter a card that replicates headers (GSO_PARTIAL) does not follow.
+def check_identifications(seen):
+    """Check RFC 6864: unique without DF; with DF 0, or counted up from 0 by GSO, with gaps if a card replicates
+    headers (GSO_PARTIAL).
     -> [complaint]"""
     free = [ident for ident, df in seen if not df]
     if len(set(free)) != len(free):
@@ -154,7 +154,7 @@ def judge_identifications(seen):
 
 
 def same(wanted, got):
-    """But for sums that are equal"""
+    """Return true if two frames are the same, except for equivalent checksums."""
     if wanted == got:
         return True
     if len(wanted) != len(got):
@@ -170,7 +170,7 @@ def same(wanted, got):
 
 
 def differences(wanted, got):
-    """-> [text], empty if there are none"""
+    """-> [text], empty if the frames are the same"""
     if wanted == got or len(wanted) == len(got) and all(map(same, wanted, got)):
         return []
     text = [f"{len(wanted)} frames wanted, {len(got)} sent"]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is sent through a tunnel, and by which way it gets there. A flow is a payload and a way; the same seed makes
-the same packets of it. GSO packets that the kernel makes of what it receives are those of GRO."""
+"""Traffic for the tunnels. A flow is a payload and a source; the same seed gives the same packets. GSO packets made by
+the kernel come from GRO."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from packets import GRE, IPIP, IPV6, SCTP, TCP, UDP, ethernet, ip, labels, trans
 
 FROM4, FROM6 = "203.0.113.5", "2001:db8:5::5"
 LOCAL4, LOCAL6 = "10.9.9.1", "2001:db8:9::1"
-# Behind the tunnel, behind a tunnel in it, behind labels in it
+# Destinations behind the tunnel, behind a nested tunnel, behind MPLS labels
 TO4, TO6 = "198.51.100.2", "2001:db8:100::2"
 TOP4, TOP6 = "198.51.101.1{}", "2001:db8:101::1{}"
 MPLS4 = "198.51.102.2"
@@ -24,7 +24,7 @@ SIZES = [200, 333, 536, 1000, 1101]
 
 
 class Shape:
-    """One packet by chance: its segments' size, its payload, its ports and flags"""
+    """A random packet: segment size, payload, ports and flags"""
 
     def __init__(self, rng, most=9):
         self.size = rng.choice(SIZES)
@@ -43,7 +43,7 @@ def ends(v6, target):
 
 
 def gso_ip(shape, protocol, source, target, df=True):
-    """-> the packet from its IP header on, and where its transport header is"""
+    """-> the packet from the IP header on, and the offset of its transport header"""
     data = transport(protocol, source, target, shape.ports, shape.payload, shape.seq, shape.flags)
     return ip(protocol, source, target, data, shape.ident, df), 40 if ":" in source else 20
 
@@ -53,7 +53,7 @@ def kind_of(protocol, v6):
 
 
 def gso_order(ifindex, shape, frame, at, protocol, v6, how, rng):
-    """at: of the transport header"""
+    """at: offset of the transport header"""
     head = at + packets.HEADER[protocol]
     options = {"head": min(head + shape.head, len(frame)) if how == "pages" else 0}
     size, segments = shape.size, shape.count
@@ -71,7 +71,7 @@ def gso_order(ifindex, shape, frame, at, protocol, v6, how, rng):
 
 
 class Flow:
-    """fits(): whether the tunnel carries it; send(): -> how many GSO packets were sent, [errno]"""
+    """fits(): true if the tunnel can carry it; send(): -> number of GSO packets sent, [errno]"""
 
     def __init__(self, name, **settings):
         self.name = name
@@ -91,16 +91,16 @@ class Flow:
         return not (self.v6 and tunnel.only4 and not self.top)
 
     def ttls(self):
-        """-> whether the kernel's modules may inherit the TTL of another header, or one that was not counted down"""
+        """Return true if the in-tree modules may inherit the TTL of another header, or a TTL not yet decremented."""
         return bool(getattr(self, "inside", None)) or bool(self.top) or getattr(self, "device", "") == "inlist"
 
     def looped(self, tunnel):
-        """-> whether it can come back out of the tunnel in the same namespace: not by the tunnel's own bridge"""
+        """Return true if it can be received from the tunnel in the same namespace, not through the tunnel's bridge."""
         return not (self.frames or self.mpls or tunnel.ethernet and isinstance(self, (Tap, Redirected)))
 
 
 class Forwarded(Flow):
-    """As a network card gives it to the stack, on its way through this router"""
+    """Received from a network card, and forwarded"""
 
     device, target_mac, source_mac = "fwd0", FWD_MAC, HOST_MACS[1]
     tags = ()
@@ -127,7 +127,7 @@ class Forwarded(Flow):
 
 
 class Single(Forwarded):
-    """Not a GSO packet, but one whose checksum is left to the device"""
+    """Not a GSO packet, but one with partial checksum"""
 
     def one(self, ifindex, rng):
         shape = Shape(rng)
@@ -149,13 +149,13 @@ class Bridged(Forwarded):
 
 
 class Redirected(Forwarded):
-    """tc at the ingress of a device"""
+    """Redirected by tc at ingress of a device"""
 
     device, target_mac = "tc0", HOST_MACS[0]
 
 
 class Received(Flow):
-    """Frames that GRO makes GSO packets of; inside: of another tunnel"""
+    """Frames that GRO merges; inside: frames of another tunnel"""
 
     device, inside = "in", None
 
@@ -174,7 +174,7 @@ class Received(Flow):
         return card.order(ifindex, card.GRO, frame, flags=flags, head=head)
 
     def burst_frames(self, shape, rng):
-        """The segments of the shape, as they come from the wire"""
+        """-> the segments of the packet, as received from the wire"""
         source, target = ends(self.v6, self.target)
         count_up = rng.choice([0, 1])
         for n, at in enumerate(range(0, len(shape.payload), shape.size)):
@@ -201,7 +201,7 @@ class Received(Flow):
 
 
 class Tap(Flow):
-    """A virtual machine's card, which never says how many segments there are; wrong: nor their size"""
+    """A tap, as for a VM: gso_segs is not set; wrong: gso_size is wrong, too"""
 
     target_mac, tags, wrong = BRIDGE_MAC, (), None
 
@@ -216,7 +216,7 @@ class Tap(Flow):
         return count, wrong
 
     def shape(self, rng):
-        """A single segment must fit into the tunnel: what is dropped has taken a sequence number or not"""
+        """Single segments must fit into the tunnel: a dropped packet may or may not use a sequence number."""
         shape = Shape(rng)
         if self.wrong in ("large", "whole"):
             shape.payload = shape.payload[:1200]
@@ -275,7 +275,7 @@ class LocalUdp(Flow):
         return count, wrong
 
     def one(self, world, sock, shape):
-        """Kernels before 6.11 take GSO packets only where the device finishes the checksum: then the reference does"""
+        """Before 6.11 UDP_SEGMENT requires checksum offload of the device, so the reference has it, too."""
         for again in False, True:
             try:
                 sock.sendto(shape.payload, (self.target, 9))
@@ -288,7 +288,7 @@ class LocalUdp(Flow):
 
 
 class LocalTcp(Flow):
-    """A socket that takes itself for connected, and is closed without a word"""
+    """A socket in repair mode, connected and closed without packets"""
 
     def send(self, world, rng, count):
         for _ in range(count):
@@ -367,7 +367,7 @@ def flows():
 
 
 def bridged(add, both, protocols):
-    """What an Ethernet tunnel carries besides"""
+    """Additional payloads of Ethernet tunnels"""
     tagged = {"vlan": ((VLAN_TYPE, 5),), "qinq": ((QINQ_TYPE, 7), (VLAN_TYPE, 5))}
     for number, v6 in both:
         for name, protocol in protocols:
@@ -389,6 +389,6 @@ def bridged(add, both, protocols):
     add(Bridged, "bridge vlan labels udp4", protocol=UDP, stack=(100, 200), tags=tagged["vlan"], frames=True)
 
 
-# Tunnels on the tunnel
+# Nested tunnels
 TOPS = ["ipip", "gre", "gre key 77 csum seq", "gretap", "gretap seq",
         "gre seq encap gue encap-sport 7001 encap-dport 5553"]

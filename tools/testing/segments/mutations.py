@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Faults, one at a time, that the comparison must find: in which file, what to change, where it is looked for."""
+"""Faults that the comparison must detect: file, change, and the combinations that run"""
 
 import collections
 

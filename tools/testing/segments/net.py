@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Links, routes and offloads without a process for each change: those that are made between two flows"""
+"""Links, routes and offloads, changed between flows without starting processes"""
 
 import ctypes
 import fcntl
@@ -23,14 +23,14 @@ class Netlink:
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self.socket.bind((0, 0))
 
-    def ask(self, what, kind, flags, body):
+    def request(self, what, kind, flags, body):
         self.socket.send(struct.pack("=IHHII", 16 + len(body), kind, REQUEST | ACK | flags, 1, 0) + body)
         error = struct.unpack_from("=i", self.socket.recv(8192), 16)[0]
         if error:
             raise OSError(-error, f"{what}: {os.strerror(-error)}")
 
     def route(self, prefix, device=None, table=254):
-        """The prefix is reached by that device, or, without one, not any more"""
+        """Add a route to the prefix through a device, or delete it without one."""
         address, length = prefix.split("/")
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         scope = 0 if family == socket.AF_INET6 else 253
@@ -38,13 +38,13 @@ class Netlink:
         body += attribute(1, socket.inet_pton(family, address))
         if device:
             body += attribute(4, struct.pack("=I", socket.if_nametoindex(device)))
-        self.ask(f"route to {prefix} by {device}", NEWROUTE if device else DELROUTE,
-                 REPLACE | CREATE if device else 0, body)
+        self.request(f"route to {prefix} by {device}", NEWROUTE if device else DELROUTE,
+                     REPLACE | CREATE if device else 0, body)
 
     def master(self, device, bridge):
         """bridge: its index, or 0"""
         body = struct.pack("=BxHiII", 0, 0, socket.if_nametoindex(device), 0, 0)
-        self.ask(f"master of {device}", NEWLINK, 0, body + attribute(10, struct.pack("=I", bridge)))
+        self.request(f"master of {device}", NEWLINK, 0, body + attribute(10, struct.pack("=I", bridge)))
 
 
 class Features:
@@ -52,12 +52,13 @@ class Features:
 
     def __init__(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        count = struct.unpack_from("=I", self.ask("lo", struct.pack("=IIQI", GSSET_INFO, 0, 1 << FEATURES, 0)), 16)[0]
-        data = self.ask("lo", struct.pack("=III", GSTRINGS, FEATURES, count) + bytes(32 * count))
+        info = self.ethtool("lo", struct.pack("=IIQI", GSSET_INFO, 0, 1 << FEATURES, 0))
+        count = struct.unpack_from("=I", info, 16)[0]
+        data = self.ethtool("lo", struct.pack("=III", GSTRINGS, FEATURES, count) + bytes(32 * count))
         self.names = [data[12 + 32 * n:44 + 32 * n].rstrip(b"\0").decode() for n in range(count)]
         self.blocks = -(-count // 32)
 
-    def ask(self, device, data):
+    def ethtool(self, device, data):
         buffer = ctypes.create_string_buffer(data, len(data))
         fcntl.ioctl(self.socket, SIOCETHTOOL, struct.pack("16sQ16x", device.encode(), ctypes.addressof(buffer)))
         return buffer.raw
@@ -70,21 +71,21 @@ class Features:
         return result
 
     def set(self, device, chosen, value):
-        """chosen: whether a name is meant; of these, what can be changed is"""
+        """Set the features for whose name chosen() is true, if they can be changed."""
         available = struct.unpack_from(f"={4 * self.blocks}I", self.active(device), 8)[0::4]
         data = struct.pack("=II", SFEATURES, self.blocks)
         for bits, can in zip(self.bits(chosen), available):
             data += struct.pack("=II", bits & can, bits & can if value else 0)
-        self.ask(device, data)
+        self.ethtool(device, data)
 
     def active(self, device):
-        return self.ask(device, struct.pack("=II", GFEATURES, self.blocks) + bytes(16 * self.blocks))
+        return self.ethtool(device, struct.pack("=II", GFEATURES, self.blocks) + bytes(16 * self.blocks))
 
     def are_on(self, device, chosen):
-        """-> which of them are"""
+        """-> those that are on"""
         active = struct.unpack_from(f"={4 * self.blocks}I", self.active(device), 8)[2::4]
         return [name for n, name in enumerate(self.names) if chosen(name) and active[n // 32] >> n % 32 & 1]
 
     def checksum(self, device):
-        """Finished by the device"""
-        self.ask(device, struct.pack("=II", STXCSUM, 1))
+        """Return true if the device does checksum offload."""
+        self.ethtool(device, struct.pack("=II", STXCSUM, 1))

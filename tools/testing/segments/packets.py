@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Packets by their bytes. A GSO packet is one with a payload of several segments, and a transport checksum that is
-still to be finished: its field holds the sum of the pseudo header."""
+"""Build packets. A GSO packet has a payload of several segments and a partial transport checksum: the field has the sum
+of the pseudo-header."""
 
 import socket
 import struct
@@ -27,7 +27,7 @@ def packed(address):
 
 
 def ip(protocol, source, target, payload, ident=0, df=True, dsfield=0, ttl=64):
-    """An IPv4 or IPv6 packet, as the addresses are"""
+    """An IPv4 or IPv6 packet, depending on the addresses"""
     if ":" in source:
         head = struct.pack("!IHBB", 6 << 28 | dsfield << 20, len(payload), protocol, ttl)
         return head + packed(source) + packed(target) + payload
@@ -41,7 +41,7 @@ def pseudo(protocol, source, target, length):
 
 
 def transport(protocol, source, target, ports, payload, seq=1, flags=0x10, left=True):
-    """A TCP or UDP packet without its IP header, or an SCTP one; left: the checksum is to be finished"""
+    """A TCP or UDP packet without its IP header, or an SCTP one; left: partial checksum"""
     if protocol == TCP:
         data = struct.pack("!HHIIBBHHH", *ports, seq & 0xffffffff, 0x1234, 0x50, flags, 500, 0, 0) + payload
     elif protocol == UDP:
@@ -79,7 +79,7 @@ def ethernet(target, source, proto, payload, tags=()):
 
 
 def labels(*values):
-    """A label stack, its last one marked as such"""
+    """An MPLS label stack, with the bottom-of-stack bit in the last entry"""
     return b"".join(struct.pack("!I", value << 12 | (n == len(values) - 1) << 8 | 64) for n, value in enumerate(values))
 
 

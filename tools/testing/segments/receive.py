@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The other half: packets that come out of a tunnel are joined by GRO, forwarded, and cut again. What comes out of a
-card must be the packets that went into the tunnel, in their order."""
+"""Receive: decapsulated packets are merged by GRO, forwarded, and segmented again. The frames sent by a card must be
+the packets that were sent into the tunnel, in order."""
 
 import collections
 import struct
@@ -15,12 +15,12 @@ OUT4, OUT6 = "198.51.100.0/23", "2001:db8:100::/47"
 
 
 def incoming(frame):
-    """The frame as the other end would have sent it: addresses exchanged, which no checksum sees"""
+    """-> the frame as sent by the remote endpoint: with swapped addresses, which does not change checksums"""
     return packets.mac(CARD_MAC) * 2 + frame[12:26] + frame[30:34] + frame[26:30] + frame[34:]
 
 
 def inner(frame):
-    """-> the payload of the tunnel as a frame, None where it is none that is forwarded; whether it is routed"""
+    """-> the payload of the tunnel as a frame, None if it is not forwarded; true if it is routed"""
     headers = compare.walk(frame)
     at, following = headers[0][1], frame[headers[0][1] + 9]
     at += 20
@@ -37,7 +37,7 @@ def inner(frame):
 
 
 def forwarded(frame):
-    """-> what a router makes of it, None if it does not route this"""
+    """-> the frame after forwarding by a router, None if it is not routed"""
     proto = struct.unpack_from("!H", frame, 12)[0]
     data = bytearray(packets.mac(CARD_MAC) * 2 + frame[12:])
     if proto == 0x800:
@@ -52,7 +52,7 @@ def forwarded(frame):
 
 
 def flow_of(frame):
-    """-> what tells flows apart: the addresses and ports of the innermost packet"""
+    """-> the flow key: addresses and ports of the innermost packet"""
     headers = [(what, at) for what, at in compare.walk(frame) if what in (4, 6)]
     if not headers:
         return b""
@@ -68,7 +68,7 @@ def by_flow(frames):
 
 
 def expected(frames):
-    """-> what goes in, what is to come out"""
+    """-> frames to receive, expected frames"""
     coming, leaving = [], []
     for frame in frames:
         data, routed = inner(frame)
@@ -81,18 +81,18 @@ def expected(frames):
 
 
 def sent_with(tunnel, frames):
-    """What comes in, with its checksum left to this end if the tunnel's other end does that"""
+    """-> received frames, with remote checksum offload if the tunnel uses it"""
     return [compare.leave_remote_sum(frame) for frame in frames] if tunnel.remcsum else frames
 
 
 def orders(ifindex, frames, rng):
-    """Some in one piece, some in pages: GRO joins them in different ways"""
+    """-> card orders; some frames are linear, some have pages, which GRO merges in different ways"""
     head, flags = rng.choice([0, 0, 120]), rng.choice([0, card.SUMMED])
     return b"".join(card.order(ifindex, card.GRO, frame, flags=flags, head=min(head, len(frame))) for frame in frames)
 
 
 def same_ttl(frames):
-    """The kernel counts the TTL down once for a list of fragments, in the first: leave it out"""
+    """Ignore the TTL in a frag_list: the kernel only decrements that of the first packet."""
     result = []
     for frame in frames:
         data = bytearray(frame)
@@ -106,7 +106,7 @@ def same_ttl(frames):
 
 
 def judge(leaving, got, lists, innermost=False):
-    """lists: packets were joined as lists of fragments; innermost: without its identification. -> [complaint]"""
+    """lists: GRO used frag_lists; innermost: ignore the innermost identification. -> [complaint]"""
     if leaving == got:
         return []
     if lists:

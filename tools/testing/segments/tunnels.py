@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The tunnels, and all that packets pass on their way into them and out."""
+"""The tunnels, and the devices and routes around them"""
 
 import fcntl
 import os
@@ -13,10 +13,10 @@ import net
 
 LOCAL, REMOTE = "192.0.2.1", "192.0.2.2"
 MAC = "02:00:00:00:00:a1"
-# What is routed into the tunnel, and out of it, there being no more specific route
+# Prefixes routed into the tunnel and out of it, unless there is a more specific route
 IN4, IN6 = "198.51.100.0/24", "2001:db8:100::/48"
 OUT4, OUT6 = "198.51.100.0/22", "2001:db8:100::/46"
-LOOP_TABLE = 100                # 101 if it comes out of a bridge
+LOOP_TABLE = 100                # 101 for packets from a bridge
 TOP_REMOTE = "198.51.100.7{}"
 ENCAPS = {
     "none": "",
@@ -31,20 +31,20 @@ JOINING = ["", "rx-udp-gro-forwarding", "rx-gro-list"]
 
 
 def is_offload(name):
-    """Of transmission"""
+    """Return true for transmit offloads."""
     return name in ("tx-scatter-gather", "tx-generic-segmentation") or \
         name.startswith("tx-") and ("segmentation" in name or "checksum" in name or "gso" in name)
 
 
 class Tunnel:
-    """One way to configure a tunnel"""
+    """A tunnel configuration"""
 
     device = "tun"
 
     def __init__(self, kind, options="none", encap="none", words="", df=True):
         self.kind, self.options, self.encap, self.df = kind, options, encap, df
         self.ethernet = kind in ("gretap", "erspan")
-        self.inherits = kind == "ipip" and not df       # ipip with another TTL has DF always
+        self.inherits = kind == "ipip" and not df       # ipip with a fixed TTL always sets DF
         self.words = " ".join([words, "" if self.inherits else "ttl 64", GRE_OPTIONS[options],
                                ENCAPS[encap].format(fou=5551 if kind == "ipip" else 5552),
                                "" if df else "nopmtudisc" if kind == "ipip" else "nopmtudisc ignore-df"])
@@ -55,7 +55,7 @@ class Tunnel:
 
 
 def tunnels():
-    """-> [Tunnel], each kind with each option and encapsulation"""
+    """-> [Tunnel] of all combinations of kind, options and encapsulation"""
     every = []
     for encap in ENCAPS:
         every += [Tunnel("ipip", encap=encap), Tunnel("ipip", encap=encap, words="mode any")]
@@ -90,7 +90,7 @@ def sysctl(name, value):
 
 
 class World:
-    """One namespace, that of this process, with the cards in it"""
+    """The namespace of this process, with the cards"""
 
     def __init__(self):
         self.tap = None
@@ -104,13 +104,13 @@ class World:
         self.settings()
         run("modprobe", "-a", "tun", "dummy", "bridge")
         run("modprobe", "-r", "ip_tnl_card")
-        run("modprobe", "ip_tnl_card")      # makes its devices here
+        run("modprobe", "ip_tnl_card")      # creates its devices in this namespace
         self.cards = card.Cards()
         self.devices()
 
     @staticmethod
     def settings():
-        """Quiet: no packet that nobody asked for"""
+        """Disable everything that sends packets by itself."""
         sysctl("ipv4/ip_forward", 1)
         for conf in "all", "default":
             for name, value in (("rp_filter", 0), ("send_redirects", 0), ("accept_local", 1)):
@@ -129,7 +129,7 @@ class World:
                  f"link add br0 address {flows.BRIDGE_MAC} type bridge mcast_snooping 0", "link set brin master br0"]
         lines += [f"link set {name} up" for name in [*card.SORTS, *card.INPUTS, "fwd0", "brin", "tc0", "br0"]]
         ip(*lines)
-        # What comes out of a tunnel goes by another table, if that has a route
+        # Packets from a tunnel use another table if it has a route
         for family in "-4", "-6":
             for name, table in (("tun", LOOP_TABLE), ("br0", LOOP_TABLE + 1)):
                 run("ip", family, "rule", "add", "iif", name, "lookup", str(table))
@@ -149,12 +149,12 @@ class World:
         return self.indices[name]
 
     def by(self, device):
-        """The tunnel's packets leave by that card"""
+        """Send the outer packets through this card."""
         self.netlink.route(f"{REMOTE}/32", device)
         self.device = device
 
     def make(self, tunnel, tops):
-        """The tunnel, with those on it"""
+        """Create the tunnel and its nested tunnels."""
         self.tunnel = tunnel
         self.by("none")
         lines = [f"link add tun type {tunnel.kind} local {LOCAL} remote {REMOTE} {tunnel.words}"]
@@ -175,7 +175,7 @@ class World:
 
     @staticmethod
     def top(top):
-        """-> the name of that device"""
+        """-> the name of the device"""
         return f"top{flows.TOPS.index(top)}"
 
     def on_it(self, top):
@@ -187,29 +187,29 @@ class World:
         return lines + ([f"route add {flows.TOP6.format(number)}/128 dev {device}"] if top != "ipip" else [])
 
     def switch_on(self, device):
-        """All offloads"""
+        """Switch all offloads on."""
         self.features.set(device, is_offload, True)
 
     def switch_off(self, device):
-        """All offloads: the kernel cuts before the tunnel"""
+        """Switch all offloads off: the kernel segments before the tunnel."""
         self.features.set(device, is_offload, False)
         left = self.features.are_on(device, is_offload)
         if left:
             raise SystemExit(f"segments: {device}: {' '.join(left)} cannot be switched off")
 
-    # ---- what comes out of the tunnel
+    # ---- receive
 
     def receive(self, joining):
-        """The tunnel joins what it gets: as is the default, or UDP as well, or with a list of fragments"""
+        """Set how GRO of the tunnel merges packets: default, also UDP, or with frag_lists."""
         for feature in JOINING:
             if feature:
                 self.features.set("tun", feature.__eq__, feature == joining)
-        self.features.set("in", "rx-udp-gro-forwarding".__eq__, False)      # before 6.13, FOU behind it gets nothing
+        self.features.set("in", "rx-udp-gro-forwarding".__eq__, False)      # before 6.13, FOU receives nothing with it
         self.netlink.route(IN4)
         self.netlink.route(IN6)
 
     def out_by(self, device):
-        """It leaves by that card, routed or bridged"""
+        """Forward decapsulated packets to this card, routed or bridged."""
         self.netlink.route(OUT4, device)
         self.netlink.route(OUT6, device)
         if self.tunnel.ethernet:
@@ -227,7 +227,7 @@ class World:
         self.bridged = None
 
     def loop_by(self, device):
-        """What comes out of the tunnel, and nothing else, leaves by that card"""
+        """Forward only decapsulated packets to this card."""
         self.netlink.route(OUT4, device, LOOP_TABLE + self.tunnel.ethernet)
         self.netlink.route(OUT6, device, LOOP_TABLE + self.tunnel.ethernet)
 
@@ -237,7 +237,7 @@ class World:
 
     @staticmethod
     def listen():
-        """The other end's FOU and GUE"""
+        """FOU and GUE ports of the remote endpoint"""
         ip("fou add port 5551 ipproto 4", "fou add port 5552 ipproto 47", "fou add port 5553 gue")
 
     def clear(self, tops):
