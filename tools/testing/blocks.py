@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""The code blocks of the documents, so that tests can run what a reader would type.
+"""Extract the code blocks of the documents, so that tests can run them.
 
-blocks.py FILE PLACE : print those of FILE that are marked with PLACE
+blocks.py FILE PLACE : print the blocks of FILE that are marked with PLACE
 
-A mark stands before its block, where no reader sees it: in Markdown as the comment <!-- run: PLACE -->, in a manual
-page as .\\" run: PLACE. PLACE says who runs it:
+The mark is a comment before the block: <!-- run: PLACE --> in Markdown, .\\" run: PLACE in a manual page. Places:
 
     vm-NAME         tools/testing/swap/test_documents.py, in a VM
     package         tools/testing/package, in a root with Debian's package manager
-    persist-NAME    tools/testing/clients/persistence.sh: files of a network manager
+    persist-NAME    tools/testing/clients/test_persistence.py: files of a network manager
     make            each line is a target of the Makefile
-    host            commands of the tree, on the machine that has the VMs: they are there, and bash reads it
-    not, REASON     nobody; output, a figure
+    host            commands of the tree for the host of the VMs: checked for existence and syntax
+    not, REASON     not run: output, a figure
 """
 
 import re
@@ -22,7 +21,7 @@ MARKDOWN, ROFF = re.compile(r"<!-- run: (.*) -->"), re.compile(r'\.\\" run: (.*)
 
 
 def markdown(lines):
-    """-> (number of its first line, mark, lines) of each block that is indented by four"""
+    """-> [(number of the first line, mark, lines)] of blocks indented by four spaces"""
     mark, block, found, indented_text = "", [], [], False
     for number, line in enumerate(lines + [""], 1):
         if line.startswith("    ") and not indented_text:
@@ -38,7 +37,7 @@ def markdown(lines):
         match = MARKDOWN.match(line)
         if match:
             mark = match[1]
-        # What is indented below an item of a list is its text.
+        # Indented text after a list item is no block.
         indented_text = bool(re.match(r"[*-] |\d+\. ", line))
     if block:
         found.append((mark, block))
@@ -46,7 +45,7 @@ def markdown(lines):
 
 
 def roff(lines):
-    """As markdown(): what is between .EX and .EE"""
+    """Like markdown(), for blocks between .EX and .EE"""
     mark, block, found, start = "", None, [], 0
     for number, line in enumerate(lines, 1):
         match = ROFF.match(line)
@@ -69,7 +68,7 @@ def blocks(path):
 
 
 def at(path, place):
-    """-> the blocks that are to be run there, each as one text"""
+    """-> the text of each block with this mark"""
     return ["\n".join(text).rstrip() + "\n" for _, mark, text in blocks(path) if mark == place]
 
 

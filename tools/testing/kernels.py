@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernels, as vm/lib.sh lists them: KERNELS by default, ON_REQUEST when they are named."""
+"""The kernels listed in vm/lib.sh: KERNELS are the default, ON_REQUEST must be named."""
 
 import os
 import re

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""waits.py: the tests wait for conditions, never for time.
+"""waits.py: check that tests wait for conditions, never for a time.
 
-Prints each line below this directory that sleeps, or that stops to wait for
-something so soon that a busy machine may decide its verdict, and that
-allowed-waits does not name; and what that names in vain.
+Prints each line below this directory that sleeps, or has such a short timeout
+that the test may fail on a busy machine, unless allowed-waits lists it; and
+unused entries of allowed-waits.
 """
 import os
 import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SHORT = 60                      # seconds: a limit below that is one that a busy machine can reach
+SHORT = 60                      # seconds; a busy machine can reach a lower limit
 SLEEPS = re.compile(r'(?:^|[\s;&|(`"\'])sleep["\']?,?\s+["\']?[\d.$]|\b(?:time|asyncio)\.sleep\(|\busleep\(')
 LIMITS = [re.compile(text) for text in (
     r'\bping6?\b.*\s-[Ww]\s*([\d.]+|\D)',
@@ -27,7 +27,7 @@ LIMITS = [re.compile(text) for text in (
 
 
 def too_soon(text):
-    """whether a limit is short; one that is not a number is looked at by people"""
+    """Return true if a limit is too short, or not a number and must be checked by a human."""
     try:
         return 0 < float(text) < SHORT
     except ValueError:
@@ -79,7 +79,7 @@ def main():
                 print(f"tools/testing/{name}:{number}: {text}: {line.strip()}")
     for (name, words), used in rules.items():
         if not used:
-            print(f"tools/testing/allowed-waits: in vain: {name} | {words}")
+            print(f"tools/testing/allowed-waits: unused: {name} | {words}")
 
 
 main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests of "iptnl" in Python share, on top of the selftests' ksft.py: the program, whose modules run, another
-build of ours."""
+"""Helpers for tests of "iptnl" in addition to the selftests' ksft.py: run the command, check which modules are loaded,
+install another build."""
 
 import os
 import subprocess
@@ -14,11 +14,11 @@ import modules      # noqa: E402
 
 IPTNL = os.path.join(HERE, "../../iptnl/iptnl")
 CARRIED = ("tunnel4", "gre", "ipip", "ip_gre")
-said = []           # the lines of the last iptnl()
+said = []           # output lines of the last iptnl()
 
 
 def iptnl(*words):
-    """-> exit status"""
+    """Run iptnl. -> exit status"""
     done = subprocess.run([IPTNL, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           stdin=subprocess.DEVNULL, check=False)
     said[:] = done.stdout.splitlines()
@@ -26,25 +26,25 @@ def iptnl(*words):
 
 
 def expect_status(name, want, *words):
-    """The exit status of iptnl WORDS"""
+    """Run iptnl WORDS, and check the exit status."""
     got = iptnl(*words)
     return ksft.check(name, got == want, *() if got == want else ("exit status %d" % got, *said))
 
 
 def expect_said(name, words):
-    """A line of what it said has these words."""
+    """Check that a line of the last output has these words."""
     there = any(words in line for line in said)
     ksft.check(name, there, *() if there else ("no line with '%s' in:" % words, *said))
 
 
 def output(ns, *words):
-    """-> what a program prints in a namespace"""
+    """-> output of a program in a namespace"""
     return subprocess.run(["ip", "netns", "exec", ns.name, *words], check=True, stdout=subprocess.PIPE,
                           text=True).stdout.strip()
 
 
 def whose():
-    """-> the sides that the four modules are of"""
+    """-> where the four modules come from"""
     return sorted({modules.owner(name) for name in CARRIED})
 
 
@@ -55,7 +55,7 @@ def remove_modules():
 
 
 def begin_in_tree():
-    """The kernel's own modules are loaded, and only they."""
+    """Load the in-tree modules, and unload all others."""
     remove_modules()
     for name in ("tunnel4", "gre", "ip_tunnel", "ipip", "ip_gre"):
         if not modules.is_loaded(name):
@@ -63,7 +63,7 @@ def begin_in_tree():
 
 
 class AnotherBuild:
-    """As long as it lasts, what is installed is of a later version, with other checksums of its sources."""
+    """Context in which the installed modules are of a later version, with another srcversion"""
 
     def __init__(self, version=b"9.8.7"):
         self.version, self.saved = version, {}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""mroute.py DEVICE : be a multicast router that has DEVICE as an interface, until killed."""
+"""mroute.py DEVICE : act as multicast router with interface DEVICE, until killed."""
 
 import signal
 import socket

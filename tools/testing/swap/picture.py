@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""picture.py NAMESPACE... : print all that is configured in them, in lines that can be compared.
+"""picture.py NAMESPACE... : print the complete configuration of namespaces, to be compared with diff.
 
-Left out is what a new device cannot have from the old one: statistics, times, entries that come and go with traffic,
-and the index of the devices that the modules make by themselves.
+It omits what a recreated device cannot inherit: statistics, times, entries that depend on traffic, and the interface
+index of fallback devices.
 """
 
 import json
@@ -24,11 +24,10 @@ NEIGHBOURS = ("ip -j neigh show nud permanent", "ip -6 -j neigh show nud permane
 VOLATILE = ("stats", "stats64", "valid_life_time", "preferred_life_time", "cache", "expires", "used", "age",
             "hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "message_age_timer",
             "forward_delay_timer", "hold_timer", "mcast_n_groups")
-# Those that ours and the kernel's drivers both have
+# Features of both iptnl and the in-tree driver
 FEATURES = ("generic-segmentation-offload", "generic-receive-offload", "tx-checksum-ip-generic", "tx-nocache-copy",
             "rx-gro-list", "rx-udp-gro-forwarding")
-# Of a link message; how often the carrier changed is counted too, and the head- and tailroom that a device asks for
-# follows its traffic
+# Attributes of a link message with counters, including carrier changes, and head- and tailroom, which depend on traffic
 COUNTERS = (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48, 68, 69)
 SKIP = ("all", "default", "lo")
 
@@ -82,8 +81,8 @@ def raw_links(name):
 
 
 def link_info(value):
-    """Kind and the driver's attributes, those in the order of their numbers; a bridge's and a port's have timers in
-    them, and ip's picture has the rest."""
+    """-> kind and sorted driver attributes. Those of bridges and ports are omitted: they have timers, and the output of
+    ip has the rest."""
     info = dict(agent.attributes(value))
     kind = info[1].rstrip(b"\0").decode() if 1 in info else ""
     data = sorted("%d=%s" % (number, one.hex()) for number, one in agent.attributes(info.get(2, b"")))
@@ -99,7 +98,7 @@ def picture(name):
             yield "%s: %s" % (command, line)
     own = {link.get("address") for link in json.loads(run("ip -j link"))}
     for entry in json.loads(run("bridge -j fdb") or "[]"):
-        # The bridge makes those of the devices' own addresses itself.
+        # The bridge creates entries for device addresses by itself.
         if static(entry) and entry["mac"] not in own:
             yield "fdb: " + json.dumps(strip(entry), sort_keys=True)
     if os.path.isdir("/proc/sys/net/mpls"):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""squatter.py NAME leave|stay : when the module ip_gre goes, make another device NAME; leave when it goes again."""
+"""squatter.py NAME leave|stay : when ip_gre is unloaded, create another device NAME. leave: delete it when ip_gre is
+unloaded again."""
 
 import os
 import subprocess

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What only a driver knows of its tunnels goes on: the sequence numbers of GRE, both ways, exactly, from the kernel's
-modules to ours, to a newer build of ours, and back; and the interface index of the fallback devices, but for the way
-back, which says so before.
+"""A swap preserves state that only the driver has: the sequence numbers of GRE in both directions, from the in-tree
+modules to iptnl, to a newer build, and back; and the interface index of fallback devices, except on the way back, with
+a note.
 
     n0
     g0 gre seq, e0 gretap seq key 2, x0 erspan II session 3       u0 192.0.2.1, a tun device: the test is 192.0.2.2
@@ -18,11 +18,11 @@ from pkt import gre, ip
 from wire import Tun
 
 FALLBACKS = ("tunl0", "gre0", "gretap0", "erspan0")
-SENT = {"g0": (6,), "e0": (4, 2), "x0": (5, 3)}         # packets sent and, but for gre, key of each tunnel
+SENT = {"g0": (6,), "e0": (4, 2), "x0": (5, 3)}         # packets to send and, except for gre, the key
 
 
 def numbers_sent(wire):
-    """-> the sequence number of each packet that has come out"""
+    """-> the sequence numbers of all sent packets"""
     found = []
     while True:
         packet = wire.recv()
@@ -35,7 +35,7 @@ def numbers_sent(wire):
 
 
 def send(n0, device, count):
-    """Have a device send so many packets."""
+    """Send packets through a device."""
     n0.run("python3", "-c", """
 import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
@@ -49,13 +49,13 @@ def indexes(n0):
 
 
 class Expected:
-    """What is to come next of each tunnel"""
+    """The next sequence numbers of each tunnel"""
 
     def __init__(self, n0, wire):
         self.n0, self.wire = n0, wire
         self.out, self.into = {name: 0 for name in SENT}, 0
 
-    def goes_on(self, name):
+    def check_continues(self, name):
         for device, (count, *_) in SENT.items():
             send(self.n0, device, count)
             expect("%s: %s sends on" % (name, device), list(range(self.out[device], self.out[device] + count)),
@@ -97,29 +97,29 @@ def run(n0):
           "link add x0 type erspan local 192.0.2.1 remote 192.0.2.2 seq key 3 erspan_ver 1",
           "link set g0 up", "link set e0 up", "link set x0 up", "link set tunl0 up")
     expected, index = Expected(n0, wire), indexes(n0)
-    expected.goes_on("in-tree")
+    expected.check_continues("in-tree")
     expect_status("swap", 0, "swap")
-    expected.goes_on("swapped")
+    expected.check_continues("swapped")
     expect("swapped: the fallback devices have their indexes", index, indexes(n0))
     with AnotherBuild():
         expect_status("swap, to a newer build", 0, "swap")
-        expected.goes_on("upgraded")
+        expected.check_continues("upgraded")
         expect("upgraded: the fallback devices have their indexes", index, indexes(n0))
     expect_status("restore", 0, "restore")
     expect_said("restore: tells that tunl0's index changes", "tunl0 in %s gets another interface index" % n0.name)
-    expected.goes_on("restored")
+    expected.check_continues("restored")
     expect("restored: in-tree", ["in-tree"], whose())
     check("restored: ip_tunnel_core is gone", not exchange.ksft.is_loaded("ip_tunnel_core"))
     refused()
 
 
 def refused():
-    """Bad lines to the file by which it is done, and those who may not write them"""
+    """Invalid lines, and missing permission, for /proc/driver/iptnl"""
     exchange.ksft.modprobe("ip_tunnel_core")
     for line in ("", "nonsense", "seq 1", "seq 0 1 1", "seq 99999 1 1", "index tunl0 -1", "index tunl0", "x" * 200):
         try:
             exchange.ksft.write("/proc/driver/iptnl", line)
-            check("'%.20s' is refused" % line, not line)        # nothing written is no line
+            check("'%.20s' is refused" % line, not line)        # an empty write is no line
         except OSError:
             check("'%.20s' is refused" % line, True)
     done = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "cat", "/proc/driver/iptnl"],

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What README.md and the manual pages tell the reader to type is typed, block by block, and does what they say. Each
-block has a mark (see ../blocks.py) that says where it is run; here it is those marked vm-..., and it is seen to that
-every other block is run somewhere else.
+"""Run the code blocks of README.md and the manual pages, and check the results. Each block has a mark that says where
+it is run (see ../blocks.py): those marked vm-... here. Check that every other block is run elsewhere.
 
     n0                      the examples of iptnl(7)
     eth0 192.0.2.1, br0, VRFs blue and red
@@ -27,7 +26,7 @@ import blocks       # noqa: E402
 
 DOCUMENTS = [os.path.join(TREE, name) for name in ("README.md", "CONTRIBUTING.md", "doc/iptnl.7", "doc/iptnl.8")]
 ELSEWHERE = ("package", "persist-", "make", "host", "not, ")
-COMPILED_ON = "6.12"             # an emulated processor takes a quarter of an hour
+COMPILED_ON = "6.12"             # with emulation it takes a quarter of an hour
 UPDATES = modules.directory() + "/updates"
 
 
@@ -36,7 +35,7 @@ def short(path):
 
 
 def run(text, *before):
-    """-> exit status and output of a block, as a shell takes it that ends at the first error"""
+    """Run a block in a shell that exits at the first error. -> exit status, output"""
     done = subprocess.run([*before, "bash", "-e", "-o", "pipefail", "-c", text], cwd=TREE, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
                           env=os.environ | {"PATH": TREE + "/tools/iptnl:" + os.environ["PATH"]})
@@ -52,14 +51,14 @@ def run_block(path, place, number, *before):
 
 
 def marked():
-    """Every block says where it is run, and whatever is not run here exists."""
+    """Every block has a mark, and commands that are not run here exist."""
     for path in DOCUMENTS:
         found = blocks.blocks(path)
         check("%s: there are blocks" % short(path), found)
         places = {place for _, place, _ in found}
         expect("%s: every block is marked" % short(path), [],
                [(line, place) for line, place, _ in found if not place.startswith(("vm-",) + ELSEWHERE)])
-        expect("%s: no place of a VM that this does not know" % short(path), set(),
+        expect("%s: all vm- marks are known" % short(path), set(),
                {place for place in places if place.startswith("vm-")} - set(PLACES))
     for path in DOCUMENTS:
         for text in blocks.at(path, "make"):
@@ -76,7 +75,7 @@ def marked():
 
 @contextlib.contextmanager
 def tunnel():
-    """The kernel's modules with a tunnel, in the namespace that the reader is in"""
+    """Context with the in-tree modules and a tunnel in the current namespace"""
     begin_in_tree()
     subprocess.run("ip link add t9 type gre local 192.0.2.1 remote 198.51.100.9 key 9 && ip link set t9 up &&"
                    "ip addr add 203.0.113.97/30 dev t9", shell=True, check=True)
@@ -88,7 +87,7 @@ def tunnel():
 
 @contextlib.contextmanager
 def nothing_installed():
-    """As where nobody has installed ours yet"""
+    """Context in which iptnl is not installed"""
     saved = {}
     for path in glob.glob(UPDATES + "/*.ko*"):
         with open(path, "rb") as file:
@@ -119,7 +118,7 @@ def quick(path):
 
 
 def by_hand(path):
-    """Twice: over the kernel's modules, and over another build of ours."""
+    """Twice: with the in-tree modules loaded, and with another build of iptnl."""
     with tunnel(), nothing_installed():
         output = run_block(path, "vm-by-hand", 0)
         check("by hand: it lists the tunnel", " t9@" in output, output)
@@ -162,7 +161,7 @@ def report(path):
 
 
 def examples(path):
-    """In a namespace of their own, on ours: the tunnels are made, and are up where the example says so."""
+    """Examples run in a namespace, with iptnl: the tunnels are created, and up if the example says so."""
     exchange.ksft.need_modules()
     exchange.ksft.modprobe("bridge", "vrf", "dummy", "fou")
     inside = ("ip", "netns", "exec")
@@ -190,7 +189,7 @@ def rps(path):
 
 
 def refusals(n0):
-    """What iptnl(7) says of refusals, the exceptions among them"""
+    """Refused requests as described in iptnl(7)"""
     inside = ("ip", "netns", "exec", n0.name)
     for text, status, words in (
             ("ip link set t0 type gre ikey 0.0.0.1 remote 224.0.0.1", 2, "Error: "),

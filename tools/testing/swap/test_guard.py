@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""run_tests loads and unloads the tunnel modules, so it refuses where that would take something of somebody's away:
-tunnels, FOU ports, modules that hold ours, the kernel's own."""
+"""run_tests loads and unloads the tunnel modules, so it refuses to run if that would delete tunnels or FOU ports, or
+unload other modules or the in-tree ones."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ SCRIPT = "#!/bin/sh\necho 1..1\necho ok 1 done\n"
 
 
 def attempt(name, passes, words, *options, **environment):
-    """run_tests, of one script that does nothing"""
+    """Call run_tests with a script that does nothing."""
     done = subprocess.run([RUN_TESTS, "-d", PLACE, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, check=False, stdin=subprocess.DEVNULL, env=os.environ | environment)
     expect(name + (": runs" if passes else ": refuses"), 0 if passes else 1, done.returncode)

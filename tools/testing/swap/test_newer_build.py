@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""A newer build of ours is installed while an older one runs: "status" says so, "swap" takes the one out and the other
-in under the tunnels, killed on its way or not, and goes to the kernel's own modules if the new one fails. Modules that
-are neither the kernel's nor ours are told from both.
+"""A newer build is installed while an older one is loaded: "status" says so, "swap" replaces it and keeps the tunnels,
+also if it is killed, and rolls back to the in-tree modules if the new one fails. Foreign modules are detected.
 
     n0
     g0 gre, e0 gretap, i0 ipip, each with an address
@@ -78,7 +77,7 @@ def run(n0):
 
 
 def failing(n0, was):
-    """A new ip_gre that does not load: it makes one device's name twice."""
+    """A new ip_gre that fails to load, because it uses a device name twice"""
     with AnotherBuild():
         path = modules.our_file("ip_gre")
         with open(path, "rb") as file:
@@ -100,7 +99,7 @@ def gone(name):
 
 
 def killed(n0, name, condition, was):
-    """An upgrade, killed when something holds"""
+    """An upgrade is killed when condition() is true."""
     with AnotherBuild() as newer:
         with subprocess.Popen([IPTNL, "swap"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None:
@@ -109,7 +108,7 @@ def killed(n0, name, condition, was):
                     break
         check("an upgrade killed " + name, process.returncode == -signal.SIGKILL, process.returncode)
         expect_status("... recover", 0, "recover")
-        if modules.is_stale("ip_gre"):                  # nothing had gone yet
+        if modules.is_stale("ip_gre"):                  # nothing was unloaded yet
             expect_status("... and upgrade", 0, "swap")
         expect("... to the new version", [newer.version.decode()], versions())
         expect("... with the tunnels as before", was, addresses(n0))
@@ -117,7 +116,7 @@ def killed(n0, name, condition, was):
 
 
 def foreign():
-    """A gre.ko of somebody else's: as ours, but without the mark that ours have"""
+    """A foreign gre.ko: iptnl's without its mark"""
     remove_modules()
     path = modules.our_file("gre")
     with open(path, "rb") as file:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whatever the dry run accepts, the swap carries: every file of a tunnel in sysfs and among the sysctls that can be
-written gets another value, bridge ports' too, with and without STP; then "swap" and "restore" leave each as it was.
-What cannot be carried is refused. And what fails half way does not stand in the way of another try.
+"""Whatever the dry run accepts is carried over: every writable file of a tunnel in sysfs and sysctl gets another value,
+also those of bridge ports, with and without STP; "swap" and "restore" must preserve them. What cannot be carried over
+is refused. A failed swap can be retried.
 
     n0
     i0 ipip, g0 gre seq, x0 erspan; br0 (STP): e0 gretap; br1: e1 gretap; br2 (VLANs): e2 gretap
@@ -20,7 +20,7 @@ SYSFS = "/run/iptnl-test-sys"
 PLACES = ("/proc/sys/net/ipv4/conf/", "/proc/sys/net/ipv6/conf/", "/proc/sys/net/ipv4/neigh/",
           "/proc/sys/net/ipv6/neigh/", "/proc/sys/net/mpls/conf/", SYSFS + "/class/net/")
 CANDIDATES = ("1", "0", "2", "3", "7", "1300", "2001:db8::1")
-# Actions and not settings; parts of another setting; limits of a queue that the device does not have.
+# Actions; parts of other settings; limits of a queue that the device does not have
 LEFT_OUT = ("uevent", "power", "statistics", "flush", "flags", "byte_queue_limits", "retrans_time",
             "base_reachable_time", "disable_ipv6", "addr_gen_mode", "stable_secret", "threaded", "carrier", "state")
 
@@ -44,7 +44,7 @@ def writable(base):
 
 
 def alter(path):
-    """Write another value. -> whether there is one that it took"""
+    """Write another value. Return true if one was accepted."""
     before = read(path)
     for value in CANDIDATES:
         if before is None or value == before:
@@ -59,7 +59,7 @@ def alter(path):
 
 
 class Sysfs:
-    """sysfs of the namespace we are in"""
+    """Context with sysfs of the current namespace mounted"""
 
     def __enter__(self):
         os.makedirs(SYSFS, exist_ok=True)
@@ -72,7 +72,7 @@ class Sysfs:
 def every_file():
     for place in PLACES:
         for name in TUNNELS:
-            # A link in sysfs
+            # in sysfs it is a symlink
             if os.path.isdir(place + name):
                 yield from writable(os.path.realpath(place + name))
 
@@ -147,15 +147,15 @@ def everything(n0):
 
 
 def again(n0):
-    """A master that goes meanwhile, for good: neither way can the port be given back to it."""
+    """A bridge is deleted during the swap: its port cannot be restored, not even by the rollback."""
     with subprocess.Popen(["ip", "netns", "exec", n0.name, "python3", "-c", """
 import os, subprocess, time
 print(flush=True)
 while os.path.exists("/sys/module/ip_gre/initstate"):
     time.sleep(0.002)
 subprocess.run(["ip", "link", "del", "br1"], check=True)
-"""], stdout=subprocess.PIPE) as thief:
-        thief.stdout.readline()
+"""], stdout=subprocess.PIPE) as deleter:
+        deleter.stdout.readline()
         expect_status("a bridge that goes meanwhile: not all could be given back", 4, "swap")
     expect_said("a bridge that goes meanwhile: what", "e1: master in %s: Invalid argument" % n0.name)
     expect_said("a bridge that goes meanwhile: where it is kept", "what there was is in /run/iptnl/left.json")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""xdp.py NAMESPACE DEVICE on|off|tcx : attach a program that lets everything pass, or take it away.
+"""xdp.py NAMESPACE DEVICE on|off|tcx : attach a program that passes everything, or detach it.
 
-tcx is a link of its own (from 6.6 on) and stays for as long as this runs.
+A tcx link (from 6.6 on) stays attached while this runs.
 """
 
 import os
