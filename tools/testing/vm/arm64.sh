@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The kernel "arm64": that of Debian trixie for arm64, in an emulated machine. Its root is only unpacked, since no
-# program of it can run here; the modules are built by a cross compiler in a root of this machine's architecture, which
-# has the headers of the same kernel. Sourced by root.sh.
+# The kernel "arm64": that of Debian trixie for arm64, in an emulated machine. Its root is only unpacked, since its
+# programs cannot run on the host; the modules are cross-compiled in a root of the host's architecture, which has the
+# headers of the same kernel. Sourced by root.sh.
 # shellcheck disable=SC2034 # root.sh, layer.sh and boot.sh read them
 
 [[ -n ${IPTNL_ARM64:-} ]] && return
 readonly IPTNL_ARM64=1
 
-# Unpacked means: with what apt adds because it is needed, but without what is on every machine.
+# Unpacked packages: including dependencies, but without essential packages.
 readonly ARM64_PACKAGES=(
 	linux-image-arm64
 	base-files bash busybox-static coreutils dash findutils grep gzip hostname kmod mount procps sed util-linux xz-utils
 	iperf3 iproute2 iputils-ping jq tcpdump
 )
 readonly ARM64_BUILD_PACKAGES=(make gcc libc6-dev kmod gcc-14-aarch64-linux-gnu)
-# For make, and on the machine.
+# Arguments of make for cross compilation, and QEMU with a machine
 readonly ARM64_MAKE=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc-14)
 readonly ARM64_QEMU=(qemu-system-aarch64 -machine virt -cpu cortex-a72)
 
@@ -34,7 +34,7 @@ arm64_root_make() { # KERNEL DIR
 	fi
 }
 
-# What the packages' scripts would have done of what is needed.
+# The necessary part of what the maintainer scripts would have done.
 arm64_configure() { # DIR
 	local release
 	release=$(root_release "$1")

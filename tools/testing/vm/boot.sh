@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Everything needed to start QEMU on a kernel: its image, an initramfs, the accelerator, the command line.
+# Everything needed to start QEMU: kernel image, initramfs, accelerator, command line.
 # Sourced.
 
 [[ -n ${IPTNL_BOOT:-} ]] && return
@@ -9,7 +9,7 @@ readonly IPTNL_BOOT=1
 # shellcheck source=tools/testing/vm/layer.sh
 source "$(dirname "${BASH_SOURCE[0]}")/layer.sh"
 
-# What the initramfs must load to reach the root and the host.
+# Modules that the initramfs loads to mount the root and the shares.
 INITRAMFS_MODULES=(virtio_pci 9pnet_virtio 9p overlay virtio_console)
 UEFI_FIRMWARE=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd # of the package ovmf
 APPEND=${APPEND:-}
@@ -75,7 +75,7 @@ initramfs_modules() {
 		sed -n 's,^insmod /mnt/root\([^ ]*\).*,\1,p' | awk '!seen[$0]++')
 }
 
-# ---- the accelerator: KVM only where it proved to work (an openable /dev/kvm may hang a stock kernel)
+# ---- accelerator: KVM only if a test boot succeeds (a kernel may hang although /dev/kvm can be opened)
 
 accelerator() {
 	local file
@@ -127,8 +127,8 @@ qemu_command() {
 		if [[ $accel == kvm ]]; then cpu=host; else accel=tcg,thread=multi; fi
 	fi
 	if [[ -n ${POSSIBLE:-} ]]; then
-		# Present, or else kernels since 6.9 do not count them, but never started.
-		((POSSIBLE >= cpus)) || die "--possible-cpus $POSSIBLE: fewer than the $cpus to be used"
+		# They must be present, otherwise kernels since 6.9 do not count them, but are never started.
+		((POSSIBLE >= cpus)) || die "--possible-cpus $POSSIBLE: fewer than the $cpus in use"
 		APPEND+=" maxcpus=$cpus"
 		cpus=$POSSIBLE
 	fi
@@ -160,17 +160,17 @@ qemu_command() {
 		-append "$(kernel_options "$kernel") $APPEND iptnl.lower=$lower ")
 }
 
-# UEFI firmware with these variables. It enforces Secure Boot if they hold a platform key: its flash can then be written
-# in system management mode only, which takes this sort of machine.
+# UEFI firmware with these variables. It enforces Secure Boot if they include a platform key. The flash must then
+# only be writable in system management mode, which needs this machine type.
 secure_boot() {
 	QEMU+=(-machine "q35,smm=on" -global "driver=cfi.pflash01,property=secure,value=on"
 		-drive "if=pflash,unit=0,format=raw,readonly=on,file=$UEFI_FIRMWARE"
 		-drive "if=pflash,unit=1,format=raw,file=$1")
 }
 
-# Nothing hangs for ever (panic=-1 with -no-reboot ends QEMU), nothing is lost from the log, and the watchdogs and the
-# test of the timer allow for an emulated processor on a busy machine. In the debug kernel the firmware's tables of
-# interrupts take minutes to interpret, and nothing here uses those interrupts.
+# A panic ends QEMU (panic=-1 with -no-reboot), the log is complete, and the watchdogs and the timer check tolerate
+# emulated CPUs on a busy machine. The debug kernel needs minutes to interpret the ACPI interrupt tables, which are not
+# used here.
 kernel_options() {
 	case $1 in
 	debug) echo -n 'pci=noacpi console=ttyS0 ' ;;

@@ -8,7 +8,7 @@ readonly IPTNL_DEBUG=1
 # shellcheck source=tools/testing/vm/source.sh
 source "$(dirname "${BASH_SOURCE[0]}")/source.sh"
 
-readonly DEBUG_RECIPE=1         # raise when the way the debug kernel is made changes
+readonly DEBUG_RECIPE=1         # increment when the debug kernel is built differently
 export DEBUG_MOUNT=/mnt/debug   # where the root sees it
 
 # Holds build/ (the configured and built source), bzImage and modules/usr/lib/modules/RELEASE.

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Layers: our modules for one kernel, as a directory tree that is laid over the kernel's root.
+# Layers: the modules for a kernel, as an overlay of its root.
 #
 #   work tree --rsync--> cache/build/KERNEL-TREE --make, in the root--> *.ko --depmod--> cache/layers/KERNEL-HASH
 #
-# The index (modules.dep, ...) is made against root and layer together, so in the guest "modprobe ipip" finds
-# ours in updates/ as it would after a DKMS install. A layer is named after its contents and never changes:
-# runs that use one are not disturbed by a build beside them. Sourced.
+# The index (modules.dep, ...) is made from root and layer together, so "modprobe ipip" in the guest finds the modules
+# in updates/, as after a DKMS install. A layer is named after its contents and never changes, so a concurrent build
+# does not disturb runs that use it. Sourced.
 
 [[ -n ${IPTNL_LAYER:-} ]] && return
 readonly IPTNL_LAYER=1
@@ -17,16 +17,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/root.sh"
 source "$VM_DIR/debug.sh"
 
 BUILD_TREE=$TREE # whose modules are built
-readonly LAYER_RECIPE=3 # raise when the way a layer is made changes
+readonly LAYER_RECIPE=3 # increment when layers are made differently
 
-# What a module build leaves in a tree: neither copied from the work tree nor deleted from the copy.
+# Build products: neither copied from the work tree nor deleted from the copy.
 BUILD_PRODUCTS=('*.o' '*.ko' '*.mod' '*.mod.c' '*.a' '.*.cmd' '.*.d' '*.symvers' 'modules.order' '.tmp_*')
 
 rsync_filters() {
 	printf -- '--exclude=%s\n' .git "${BUILD_PRODUCTS[@]}"
 }
 
-# snapshot TREE DIR : copy a work tree; a file's time changes only with its contents, so make rebuilds what it must.
+# snapshot TREE DIR : copy a work tree; times of files only change with their contents, for make.
 snapshot() {
 	local filters
 	mapfile -t filters < <(rsync_filters)
@@ -42,7 +42,7 @@ kernel_release() {
 	esac
 }
 
-# Where, seen from inside the root, the kernel's build directory is.
+# The kernel's build directory, as seen inside the root.
 kernel_kdir() {
 	case $1 in
 	debug) echo "$DEBUG_MOUNT/build" ;;
@@ -51,22 +51,22 @@ kernel_kdir() {
 	esac
 }
 
-# Where, on the host, the directory is that holds usr/lib/modules/RELEASE/kernel.
+# The directory on the host that contains usr/lib/modules/RELEASE/kernel.
 kernel_modules() {
 	if [[ $1 == debug ]]; then echo "$(debug_path)/modules"; else root_path "$1"; fi
 }
 
-# The root that a kernel's modules are built in.
+# The root where the modules of a kernel are built.
 build_root() {
 	if [[ $1 == arm64 ]]; then root_path arm64-build; else root_path "$1"; fi
 }
 
-# Of the work tree that is built, and of the sort of build that BUILD_VARIANT names; apart in a root with packages of its own.
+# Depends on the work tree, on BUILD_VARIANT, and on whether the root has additional packages.
 build_path() {
 	echo "$CACHE/build/$1${BUILD_VARIANT:-}${IPTNL_PACKAGES:+-packages}-$(hash_text <<<"$BUILD_TREE")"
 }
 
-# in_build KERNEL COMMAND... : run in the kernel's root, the copy of the tree being /mnt/iptnl.
+# in_build KERNEL COMMAND... : run in the kernel's root, with the copy of the tree as /mnt/iptnl.
 in_build() {
 	local kernel=$1 binds=()
 	shift
@@ -82,7 +82,7 @@ build_modules() {
 	copy=$(build_path "$kernel")
 	[[ -f $BUILD_TREE/Kbuild ]] || die "$BUILD_TREE has no Kbuild: nothing to build"
 	snapshot "$BUILD_TREE" "$copy" || die "could not copy $BUILD_TREE to $copy"
-	# A header that appears or goes can change which file an #include finds: no dependency shows that.
+	# Dependencies do not show that a new or deleted header changes which file an #include finds.
 	headers=$(cd "$copy" && find . -name '*.h' ! -name '.*' | sort | hash_text)
 	if [[ $headers != "$(cat "$copy.headers" 2>/dev/null)" ]]; then
 		make_in_build "$kernel" clean >/dev/null
@@ -97,19 +97,18 @@ make_in_build() {
 	in_build "$1" make -s -C /mnt/iptnl -j"$(nproc)" KDIR="$(kernel_kdir "$1")" "${arch[@]}" "${@:2}"
 }
 
-# without_debug KERNEL FROM TO : strip knows only this machine's architecture.
+# without_debug KERNEL FROM TO : strip of the host only supports the host's architecture.
 without_debug() {
 	if [[ $1 == arm64 ]]; then cp "$2" "$3"; else strip --strip-debug -o "$3" "$2"; fi
 }
 
-# The modules of a tree that was built, and those that test them: their files, from there. SORT is "tests" if only
-# the latter are wanted, as beside the kernel's own modules.
+# Files of the modules and test modules of a built tree, relative to it. SORT "tests": only test modules, for --in-tree.
 built_modules() { # TREE SORT
 	[[ $2 == tests ]] || sed 's/\.o$/.ko/; s|.*/||' "$1/modules.order"
 	sed 's/\.o$/.ko/; s|.*/||; s|^|tools/testing/kernel/|' "$1/tools/testing/kernel/modules.order"
 }
 
-# layer_make KERNEL [SORT] : build and make the layer; $(build_path).SORT then names it.
+# layer_make KERNEL [SORT] : build and make the layer; its path is written to $(build_path).SORT.
 layer_make() {
 	local kernel=$1 sort=${2:-layer} copy release hash dir tmp ko targets=(modules test-module)
 	copy=$(build_path "$kernel")
@@ -135,7 +134,7 @@ layer_make() {
 	echo "$dir" >"$copy.$sort"
 }
 
-# Run depmod on the kernel's modules with the layer's updates/ beside them; the index goes into the layer.
+# Run depmod on the kernel's modules together with the layer's updates/; the index goes into the layer.
 layer_index() {
 	local kernel=$1 release=$2 layer=$3 modules view=/mnt/view/usr/lib/modules/$2
 	modules=$(kernel_modules "$kernel")/usr/lib/modules/$release
@@ -157,7 +156,7 @@ layer_ensure() {
 	with_lock "build-$(basename "$(build_path "$1")")" layer_make "$@"
 }
 
-# The layer the last build of this tree made.
+# The layer of the last build of this tree.
 layer_path() {
 	cat "$(build_path "$1").${2:-layer}" 2>/dev/null || die "kernel $1: nothing built from this tree yet"
 }

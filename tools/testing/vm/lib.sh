@@ -9,10 +9,10 @@
 #     sources/RELEASE.tar.xz  the distribution's kernel source                   (source.sh)
 #     debug/HASH/             the debug kernel: image, build tree, modules       (debug-kernel)
 #     build/KERNEL-TREE/      copy of a work tree with its object files          (layer.sh)
-#     layers/KERNEL-HASH/     our modules plus the depmod index, over a root     (layer.sh)
+#     layers/KERNEL-HASH/     modules plus the depmod index, overlay of a root   (layer.sh)
 #     initramfs/HASH.cpio     busybox and the modules needed to mount the root   (boot.sh)
-#     kvm-HASH                whether KVM proved to work here                    (boot.sh)
-#     newest                  the release that "newest" was last found to be     (root.sh)
+#     kvm-HASH                whether KVM works here                             (boot.sh)
+#     newest                  the last known release of "newest"                 (root.sh)
 #     locks/                  one flock per thing above
 
 [[ -n ${IPTNL_LIB:-} ]] && return
@@ -21,13 +21,13 @@ readonly IPTNL_LIB=1
 VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TREE=$(cd "$VM_DIR/../../.." && pwd)
 CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/iptnl
-# By suite, see root.sh: "newest" is the newest kernel of Debian's backports, whatever it is. Those on request are built
-# and tested when they are named, not by default.
+# By suite, see root.sh. "newest" is the newest kernel of Debian's backports. Those in ON_REQUEST are only built and
+# tested when they are named.
 KERNELS=(6.1 6.12 newest)
 ON_REQUEST=(7.2)
-# Each of the first also in Debian's other flavours of it: 6.12-rt, 6.12-cloud.
+# Each of KERNELS also exists in these flavours: 6.12-rt, 6.12-cloud.
 FLAVOURS=(rt cloud)
-# The same for all that one run starts, though another run may find a newer one meanwhile.
+# Constant during a run, although another run may find a newer one meanwhile.
 IPTNL_NEWEST=${IPTNL_NEWEST-$(cat "$CACHE/newest" 2>/dev/null || true)}
 QUIET=${QUIET:-}
 export VM_DIR TREE CACHE IPTNL_NEWEST
@@ -44,7 +44,7 @@ say() {
 }
 
 need_root() {
-	((EUID == 0)) || die "must run as root (it makes chroots and mounts)"
+	((EUID == 0)) || die "must run as root (for chroots and mounts)"
 }
 
 need_tools() {
@@ -55,7 +55,7 @@ need_tools() {
 	((${#missing[@]} == 0)) || die "missing ${missing[*]}; 'make deps' installs what is needed"
 }
 
-# ---- the kernels: those that roots are made for; the debug kernel; "arm64", see arm64.sh; and "other", of a root directory that was given
+# ---- kernels: those with roots; the debug kernel; "arm64", see arm64.sh; "other", of a root given with --root
 
 OTHER_ROOT='' OTHER_RELEASE=''
 export OTHER_ROOT OTHER_RELEASE
@@ -77,20 +77,20 @@ check_kernel() {
 	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} ${ON_REQUEST[*]} debug arm64; 6.12-rt, 6.12-cloud and so on)"
 }
 
-# The root whose userland a kernel runs with.
+# The root with the userland of a kernel.
 root_name() {
 	if [[ $1 == debug ]]; then echo 6.12; else echo "$1"; fi
 }
 
 # ---- the cache
 
-# A short name for what comes in on stdin.
+# A short hash of stdin.
 hash_text() {
 	sha256sum | cut -c1-12
 }
 
-# with_lock NAME COMMAND... : run COMMAND while holding the cache's lock NAME; says so when it must wait. Call it
-# where errexit is in force: COMMAND relies on it.
+# with_lock NAME COMMAND... : run COMMAND holding the lock NAME of the cache; prints a message when it must wait. Call it
+# with errexit on, which COMMAND relies on.
 with_lock() {
 	local name=$1 fd
 	shift

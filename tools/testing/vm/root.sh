@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=tools/testing/vm/arm64.sh
 source "$VM_DIR/arm64.sh"
 
-readonly ROOT_RECIPE=1 # raise when the way a root is made changes
+readonly ROOT_RECIPE=1 # increment when roots are made differently
 ROOT_PACKAGES=(
 	make gcc libc6-dev perl sparse                     # building and checking the modules
 	bc bison flex libelf-dev libssl-dev xz-utils       # building the debug kernel
@@ -29,14 +29,14 @@ root_suite() {
 	esac
 }
 
-# The series of a kernel that its suite may have gone beyond; of the others the suite's own choice is meant.
+# The series of a kernel whose suite may have a newer one; others use the default of the suite.
 root_series() {
 	case $1 in
 	7.2) echo 7.2 ;;
 	esac
 }
 
-# The newest kernel of a series for which a root's package lists have headers: those go from the archive first.
+# The newest kernel of a series with headers in a root's package lists. Headers are removed from the archive first.
 newest_release() { # ROOT SERIES
 	local name="linux-headers-${2/./[.]}[.][0-9]+[+~]deb[0-9]+-amd64" release
 	release=$(chroot "$1" apt-cache search --names-only "^$name\$" | sed 's/ .*//; s/^linux-headers-//' |
@@ -45,8 +45,8 @@ newest_release() { # ROOT SERIES
 	echo "$release"
 }
 
-# newest_ask KERNEL... : if "newest" is one of them and has a root already, ask the archive, at most once a day, whether
-# there is a newer one by now. Its root is then another, made when needed.
+# newest_ask KERNEL... : if "newest" is one of them and has a root already, check at most once a day whether the archive
+# has a newer kernel. That one gets a new root, made when needed.
 newest_ask() {
 	local root lists release
 	[[ " $* " == *' newest '* ]] || return 0
@@ -59,16 +59,16 @@ newest_ask() {
 		sed -n 's/.*Depends: linux-image-\([0-9].*\)/\1/p') || true
 	rm -r "$lists"
 	if [[ -z $release ]]; then
-		say "kernel newest: the archive cannot be asked for one newer than $(root_release "$root")"
+		say "kernel newest: cannot check whether the archive has one newer than $(root_release "$root")"
 	elif [[ $release != "$(root_release "$root")" ]]; then
-		say "kernel newest: it is $release now, no longer $(root_release "$root")"
+		say "kernel newest: now $release instead of $(root_release "$root")"
 		IPTNL_NEWEST=$release
 	fi
 	[[ -z $release ]] || echo "$IPTNL_NEWEST" >"$CACHE/newest"
 }
 
-# What is in a root: the kernel, the above, and what the file named by IPTNL_PACKAGES lists. Such a root is one of its
-# own, and so is what is built in it.
+# Packages of a root: the kernel, the above, and those listed in the file IPTNL_PACKAGES, which has a separate root and
+# build.
 root_packages() { # KERNEL
 	local flavour=amd64
 	case $1 in
@@ -81,7 +81,7 @@ root_packages() { # KERNEL
 	[[ -z ${IPTNL_PACKAGES:-} ]] || sed 's/#.*//; s/[[:space:]]//g; /^$/d' "$IPTNL_PACKAGES"
 }
 
-# Where the root of KERNEL is, or will be.
+# Path of the root of KERNEL, which may not exist yet.
 root_path() {
 	local name hash
 	if [[ $1 == other ]]; then
@@ -97,14 +97,14 @@ root_path() {
 	echo "$CACHE/roots/$name-$hash"
 }
 
-# The release of the one kernel a root holds.
+# The release of the kernel in a root.
 root_release() {
 	local dirs=("$1"/usr/lib/modules/*/kernel)
 	[[ -d ${dirs[0]} && ${#dirs[@]} == 1 ]] || die "$1 does not hold exactly one kernel"
 	basename "$(dirname "${dirs[0]}")"
 }
 
-# root_ensure KERNEL : make the root unless it is there.
+# root_ensure KERNEL : make the root unless it exists.
 root_ensure() {
 	local dir
 	dir=$(root_path "$1")
@@ -114,7 +114,7 @@ root_ensure() {
 
 root_make() {
 	local kernel=$1 dir=$2 start=$SECONDS series add=()
-	[[ ! -d $dir ]] || return 0 # another run made it while we waited
+	[[ ! -d $dir ]] || return 0 # another run has made it meanwhile
 	series=$(root_series "$kernel")
 	[[ -z $series ]] || add=(--customize-hook="'$VM_DIR/add-kernel' \"\$1\" $series")
 	say "kernel $kernel: making its root from Debian $(root_suite "$kernel") (once, about a minute)"
@@ -146,7 +146,7 @@ bootstrap() {
 		set -- "$@" --aptopt="APT::Default-Release \"$suite\"" \
 			--setup-hook="sed -n 's/ $base / $suite /p' \"\$1/etc/apt/sources.list\" | head -n1 >\"\$1/etc/apt/sources.list.d/$suite.list\""
 	fi
-	# INITRD=No: the VM brings its own initramfs, the packages need not make one.
+	# INITRD=No: the VM uses its own initramfs.
 	if ! INITRD=No mmdebstrap --mode=root "$@" "$base" "$dir" </dev/null 2>&1 | tee "$log" | stages "$what"; then
 		tail -n 15 "$log" >&2
 		rm -rf --one-file-system "$dir"
@@ -155,7 +155,7 @@ bootstrap() {
 	chmod 755 "$dir"
 }
 
-# Pass on the stages mmdebstrap names ("I: installing essential packages..."), nothing else.
+# Print only the stages of mmdebstrap ("I: installing essential packages...").
 stages() {
 	local line
 	while IFS= read -r line; do
