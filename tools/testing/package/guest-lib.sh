@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Results of what runs in the VM: lines that check-package counts. Sourced.
+# Print results in the VM, which check-package counts. Sourced.
 
 failed=0
 

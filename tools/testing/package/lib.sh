@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Shared by check-package and secure-boot: results, throw-away copies of Debian roots, commands in them, VMs on them.
+# Shared by check-package and secure-boot: results, temporary copies of Debian roots, commands and VMs in them.
 # Sourced.
 #
 #   ${XDG_CACHE_HOME:-~/.cache}/iptnl/
-#     roots/KERNEL-HASH/  a plain Debian with a kernel and its headers, kept as it is       (root.sh)
+#     roots/KERNEL-HASH/  a plain Debian with a kernel and its headers, never modified      (root.sh)
 #     package/COPY/       what a test installs into and boots, removed when the test ends
 
 [[ -n ${IPTNL_PACKAGE_LIB:-} ]] && return
@@ -14,8 +14,7 @@ readonly IPTNL_PACKAGE_LIB=1
 source "$(dirname "${BASH_SOURCE[0]}")/../vm/boot.sh"
 
 PACKAGE_DIR=$TREE/tools/testing/package
-# Besides the kernel, and its headers as anybody has who uses DKMS, what booting takes. No compiler: the package must
-# bring it.
+# What booting needs, besides the kernel and its headers. No compiler: the package must depend on it.
 # shellcheck disable=SC2034 # root.sh reads it
 ROOT_PACKAGES=(initramfs-tools busybox-static iproute2 iputils-ping kmod mount)
 
@@ -50,7 +49,7 @@ expect_match() {
 	if [[ $3 =~ $2 ]]; then ok "$1"; else not_ok "$1" "want: /$2/" "got:  $3"; fi
 }
 
-# check NAME COMMAND... : COMMAND must succeed; $WORK/out keeps what it says
+# check NAME COMMAND... : COMMAND must succeed; its output is in $WORK/out
 check() {
 	local name=$1 rc=0
 	shift
@@ -71,7 +70,7 @@ work_begin() {
 	WORK=$(mktemp -d "$CACHE/package/tmp.XXXXXX")
 	COPY=$WORK/root
 	mkdir "$WORK/share" "$WORK/running"
-	# Somebody else's key.
+	# An unknown key
 	openssl req -new -x509 -nodes -days 2 -subj '/CN=stranger/' -newkey rsa:2048 -keyout "$WORK/share/stranger.key" \
 		-outform DER -out "$WORK/share/stranger.der" 2>/dev/null
 }
@@ -81,7 +80,7 @@ work_end() {
 	WORK=
 }
 
-# copy_root KERNEL : COPY becomes a copy of the plain root, as it would be on a machine that runs this kernel.
+# copy_root KERNEL : make COPY a copy of the plain root, as on a machine that runs this kernel.
 copy_root() {
 	local from
 	rm -rf --one-file-system "$COPY"
@@ -90,7 +89,7 @@ copy_root() {
 	cp -a --reflink=auto "$from" "$COPY"
 	rmdir "$COPY"/usr/lib/modules/*/updates # root.sh makes it to mount on
 	RELEASE=$(root_release "$COPY")
-	# DKMS builds for the running kernel and the newest one.
+	# DKMS builds for the running kernel, so uname must print this one.
 	# shellcheck disable=SC2016
 	printf '#!/bin/sh\n[ "$*" = -r ] || exec /bin/uname "$@"\necho %s\n' "$RELEASE" >"$WORK/running/uname"
 	chmod +x "$WORK/running/uname"
@@ -100,8 +99,7 @@ copy_root() {
 	}
 }
 
-# in_copy COMMAND... : in COPY, with $WORK/share as /mnt/share. A kernel that is installed gets no initramfs, which would
-# be made anew again and again: the VM brings its own.
+# in_copy COMMAND... : run in COPY, with $WORK/share as /mnt/share. No initramfs is made, since the VM uses its own.
 in_copy() {
 	"$VM_DIR/in-root" "$COPY" -w -b "$WORK/share:/mnt/share" -b "$WORK/running:/mnt/running" -- \
 		env DEBIAN_FRONTEND=noninteractive INITRD=No PATH=/mnt/running:/usr/sbin:/usr/bin:/sbin:/bin "$@" </dev/null
@@ -114,7 +112,7 @@ apt() { # COMMAND ARGUMENT...
 
 # ---- VMs
 
-# vm NAME RELEASE [OPTION-OF-RUN...] -- COMMAND... : boot COPY; the results COMMAND prints are counted as ours.
+# vm NAME RELEASE [OPTION-OF-RUN...] -- COMMAND... : boot COPY, and add the results of COMMAND.
 vm() {
 	local name=$1 release=$2 line rc=0 seen=0 bad=0
 	shift 2
@@ -134,13 +132,13 @@ vm() {
 
 # ---- modules
 
-# installed_modules RELEASE : names of the modules that DKMS has installed, sorted
+# installed_modules RELEASE : sorted names of the modules installed by DKMS
 installed_modules() {
 	local dir=$COPY/usr/lib/modules/$1/updates/dkms
 	[[ ! -d $dir ]] || find "$dir" -type f -printf '%f\n' | sed 's/\.ko.*//' | LC_ALL=C sort
 }
 
-# module_file RELEASE MODULE : what modprobe would load, as a path in COPY
+# module_file RELEASE MODULE : the file that modprobe would load, as a path in COPY
 module_file() {
 	in_copy modinfo -k "$1" -n "$2" 2>&1
 }
@@ -156,7 +154,7 @@ expect_ours() {
 	done
 }
 
-# expect_signed RELEASE : DKMS has signed each of them with the key that it made
+# expect_signed RELEASE : all are signed with DKMS's key
 expect_signed() {
 	local release=$1 module file
 	for module in "${MODULES[@]}"; do
@@ -172,7 +170,7 @@ expect_signed() {
 	fi
 }
 
-# verify MODULE CERTIFICATE : the signature covers the module's bytes and is of this certificate's key
+# verify MODULE CERTIFICATE : verify the signature with this certificate
 verify() {
 	openssl x509 -inform DER -in "$2" -out "$WORK/certificate" || return 1
 	"$PACKAGE_DIR/module-signature" "$1" "$WORK/content" "$WORK/signature" || return 1

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Secure Boot, with what DKMS has signed; check-package sources this once the package is installed in COPY.
+# Test Secure Boot with modules signed by DKMS. Sourced by check-package; the package is installed in COPY.
 #
-#   enforced  the distribution's kernel with module.sig_enforce=1 refuses what is not signed, what a stranger has
-#             signed, and what DKMS has signed as long as its key is not enrolled
+#   enforced  the distribution's kernel with module.sig_enforce=1 refuses modules that are unsigned, signed with an
+#             unknown key, or signed by DKMS while its key is not enrolled
 #   enrolled  the same, in a VM with UEFI firmware and Secure Boot on: DKMS's certificate is in db, its module loads
-#   lockdown  without the option, locked down by Secure Boot: the certificate comes where shim puts the keys that a
-#             machine's owner has enrolled with mokutil (MokListRT)
+#   lockdown  without the option, locked down by Secure Boot: the certificate is in MokListRT, where shim puts the keys
+#             enrolled with mokutil
 #
 # The kernel is started by the firmware, which verifies the distribution's signature on it: its certificate is in db.
 #
@@ -21,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 UEFI_TEMPLATE=/usr/share/OVMF/OVMF_VARS_4M.fd # of the package ovmf: an empty variable store
 SAMPLES=/srv/iptnl-modules                    # in COPY
 
-# One module three times: as DKMS signed it, without signature, and signed by a stranger.
+# One module three times: signed by DKMS, unsigned, and signed with an unknown key
 signed_samples() {
 	local dir=$COPY$SAMPLES file
 	mkdir -p "$dir"/{dkms,unsigned,stranger}
