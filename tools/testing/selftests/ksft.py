@@ -43,8 +43,8 @@ from wire import IN_TREE, SERIES, SLOW, differs, expect, run_ip, until
 
 __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove_modules", "NetNs", "namespaces",
            "delete", "veth_pair", "Stats", "diag", "check", "expect", "expect_match", "differs", "in_netns", "setns",
-           "run_ip", "until", "write", "load_test_module", "KernelLog", "no_reference_left", "IN_TREE", "SERIES",
-           "SLOW"]
+           "run_ip", "until", "write", "is_running", "load_test_module", "KernelLog", "no_reference_left", "IN_TREE",
+           "SERIES", "SLOW"]
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on

@@ -12,7 +12,8 @@ command prints exactly is the matter of test_dump.py.
 import os
 import re
 
-from ksft import NetNs, check, expect, ksft_run, modprobe, need_modules, remove_modules, veth_pair, write
+from ksft import NetNs, check, expect, is_running, ksft_run, modprobe, need_modules, remove_modules, until, veth_pair, \
+    write
 from refuse import batch, batches, ip, nl, refuse, tunctl, works, works_each
 
 PEER = "198.51.100.2"
@@ -195,6 +196,7 @@ def underlay_down_and_up(n0, kind):
     check(f"{kind}: no ping meanwhile", n0.silent(PEER))
     n0.ip("link set v0 up", "neigh replace 192.0.2.3 lladdr 02:00:00:00:01:01 nud permanent dev v0")
     check(f"{kind}: passes a ping after", n0.answered(PEER))
+    until(True, lambda: is_running(n0, "v0"))       # the next comparison is of its operational state, too
 
 
 def deleted_by_netlink(n0, n1, kind):
