@@ -72,6 +72,10 @@ class Port:
 
     def took(self):
         """-> the frames received since the last time, in hex"""
+        return [frame.hex() for kind, frame in self.seen() if kind != PACKET_OUTGOING]
+
+    def seen(self):
+        """-> (packet type, frame) of all that were received or sent since the last time"""
         frames = []
         while True:
             try:
@@ -82,8 +86,7 @@ class Port:
                 if error.errno != errno.ENETDOWN:   # it was, meanwhile
                     raise
                 continue
-            if sender[2] != PACKET_OUTGOING:
-                frames.append(self.tagged(data, extra).hex())
+            frames.append((sender[2], self.tagged(data, extra)))
 
     @staticmethod
     def tagged(data, extra):

@@ -415,7 +415,7 @@ def send(ns, dev, peer_ns, peer_dev, *packets):
     settle()
 
 
-def silent(ns, address, dev=None):
+def silent(ns, address, dev=None, source=None):
     """-> 0 if nobody answers an echo request, 1 if somebody does"""
     v6 = ":" in address
     kind = (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) if v6 else \
@@ -425,6 +425,8 @@ def silent(ns, address, dev=None):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, dev.encode())
         ask = icmp(128 if v6 else 8, id=os.getpid() & 0xffff).bytes()
         try:
+            if source:
+                sock.bind((source, 0))
             sock.connect((address, 0))
             sock.send(ask)
         except OSError:

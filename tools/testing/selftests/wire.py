@@ -288,15 +288,15 @@ class Ns:
                 return int(values[names.index(name)])
         raise KeyError(name)
 
-    def silent(self, address, dev=None):
+    def silent(self, address, dev=None, source=None):
         """whether an echo request (by that device or VRF) is not answered, when all is done that it sets off"""
-        return silent(self.name, address, dev) == 0
+        return silent(self.name, address, dev, source) == 0
 
-    def answered(self, address, dev=None):
+    def answered(self, address, dev=None, source=None):
         """whether one is in the end, for a network that is coming up"""
-        return until(True, lambda: not self.silent(address, dev))
+        return until(True, lambda: not self.silent(address, dev, source))
 
-    def echo(self, address, count, size=56, dev=None):
+    def echo(self, address, count, size=56, dev=None, source=None):
         """-> how many echo requests were answered with the same bytes"""
         v6 = ":" in address
         with self.enter:
@@ -306,6 +306,8 @@ class Ns:
         sock.settimeout(60 * SLOW)
         if dev:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, dev.encode())
+        if source:
+            sock.bind((source, 0))
         sock.connect((address, 0))
         answered = 0
         with sock, contextlib.suppress(TimeoutError, OSError):
