@@ -34,6 +34,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import traceback
 
 import pkt
@@ -47,6 +48,7 @@ __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove
            "SERIES", "SLOW"]
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
+MNT_DETACH = 2
 OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on
 MODULES = ("tunnel4", "gre", CORE, "ipip", "ip_gre")    # in an order in which insmod can load them
 COUNT = {"ok": 0, "bad": 0}
@@ -298,6 +300,15 @@ class NetNs(wire.Ns):
         return subprocess.run(["ip", "-n", self.name, "-d", "-o", "link", "show", "dev", dev], check=True,
                               stdout=subprocess.PIPE, text=True).stdout
 
+    def devices(self):
+        """-> class/net of the namespace's sysfs, as an open directory; nothing stays mounted"""
+        with self.enter, tempfile.TemporaryDirectory() as folder:
+            pkt.libc_call("mount", b"sysfs", folder.encode(), b"sysfs", 0, None)
+            try:
+                return os.open(f"{folder}/class/net", os.O_RDONLY | os.O_DIRECTORY)
+            finally:
+                pkt.libc_call("umount2", folder.encode(), MNT_DETACH)
+
     def inject(self, dev, peer, peer_dev, *packets):
         """Send packets by a device; peer_dev in the namespace peer, at the other
         end of the cable, has worked through all of them at the end."""
@@ -309,11 +320,11 @@ class NetNs(wire.Ns):
         with self.enter:
             return wire.tap(dev, out)
 
-    def start(self, *words):
+    def start(self, *words, output=subprocess.DEVNULL):
         """a command that goes on in the background, until stop() or the namespace's end"""
         self.processes.append(subprocess.Popen(
             ["ip", "netns", "exec", self.name, *words], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            stdout=output, stderr=subprocess.DEVNULL))
 
     def start_function(self, function, *args):
         """so does a function, in a process of its own"""

@@ -14,19 +14,17 @@ Takes two processors. With one, all packets must be on that one.
 import os
 import socket
 import struct
-import tempfile
 
 from bulk import long_queue
 from burst import FOU_GRE, FOU_IPIP, PORT, Raw, Receiver, Watch, datagram
 from ksft import ksft_run, need_modules, modprobe, NetNs, check, diag, differs, expect, until, veth_pair
-from pkt import eth, gre, ip, libc_call, udp
+from pkt import eth, gre, ip, udp
 from wire import fields
 
 FLOWS, TIMES = 24, 20
 FIRST_PORT = 5000               # of the flows
 MAC = "02:00:00:00:aa:02"
 GUE = 5553
-MNT_DETACH = 2
 
 
 def outer(proto=None):
@@ -49,16 +47,6 @@ KINDS = {
 }
 
 
-def devices_of(ns):
-    """-> class/net of the namespace's sysfs, as an open directory; nothing stays mounted"""
-    with ns.enter, tempfile.TemporaryDirectory() as folder:
-        libc_call("mount", b"sysfs", folder.encode(), b"sysfs", 0, None)
-        try:
-            return os.open(f"{folder}/class/net", os.O_RDONLY | os.O_DIRECTORY)
-        finally:
-            libc_call("umount2", folder.encode(), MNT_DETACH)
-
-
 class Bench:
     """Where the packets are sent, and where they are counted"""
 
@@ -69,7 +57,7 @@ class Bench:
         n2.ip(f"fou add port {FOU_IPIP} ipproto 4", f"fou add port {FOU_GRE} ipproto 47", f"fou add port {GUE} gue",
               "addr add 198.51.100.2 dev lo")
         self.receiver = Receiver(n2)
-        self.devices = devices_of(n2)
+        self.devices = n2.devices()
 
     def rps(self, dev, cpus):
         file = os.open(f"{dev}/queues/rx-0/rps_cpus", os.O_WRONLY, dir_fd=self.devices)
