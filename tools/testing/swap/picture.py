@@ -1,6 +1,5 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""picture.py NAMESPACE... : print the complete configuration of namespaces, to be compared with diff.
+"""All that is configured in namespaces, in lines that can be compared before and after a swap.
 
 It omits what a recreated device cannot inherit: statistics, times, entries that depend on traffic, and the interface
 index of fallback devices.
@@ -13,30 +12,42 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../selftests"))
 
-import agent        # noqa: E402
-import pkt          # noqa: E402
+import agent                        # noqa: E402
+import pkt                          # noqa: E402
+from features import features       # noqa: E402
 
 FALLBACKS = ("tunl0", "gre0", "gretap0", "erspan0")
-COMMANDS = ("ip -d -j link", "ip -d -j addr", "ip -d -j route show table all", "ip -d -6 -j route show table all",
-            "ip -d -j nexthop", "ip -j rule", "ip -6 -j rule", "bridge -d -j link", "bridge -j vlan")
-NEIGHBOURS = ("ip -j neigh show nud permanent", "ip -6 -j neigh show nud permanent", "ip -j neigh show proxy",
-              "ip -6 -j neigh show proxy")
+QUESTIONS = (("ip -d -j", "link", "addr", "route show table all", "nexthop"),
+             ("ip -d -6 -j", "route show table all"),
+             ("ip -j", "rule", "neigh show nud permanent", "neigh show proxy"),
+             ("ip -6 -j", "rule", "neigh show nud permanent", "neigh show proxy"),
+             ("bridge -d -j", "link"),
+             ("bridge -j", "vlan", "fdb"))
+MPLS = "ip -d -j -f mpls", "route"
+LINKS, FDB = "ip -d -j link", "bridge -j fdb"
 VOLATILE = ("stats", "stats64", "valid_life_time", "preferred_life_time", "cache", "expires", "used", "age",
             "hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "message_age_timer",
             "forward_delay_timer", "hold_timer", "mcast_n_groups")
-# Features of both iptnl and the in-tree driver
-FEATURES = ("generic-segmentation-offload", "generic-receive-offload", "tx-checksum-ip-generic", "tx-nocache-copy",
-            "rx-gro-list", "rx-udp-gro-forwarding")
-# Attributes of a link message with counters, including carrier changes, and head- and tailroom, which depend on traffic
+# Those that ours and the kernel's drivers both have
+FEATURES = ("tx-generic-segmentation", "rx-gro", "tx-checksum-ip-generic", "tx-nocache-copy", "rx-gro-list",
+            "rx-udp-gro-forwarding")
+# Of a link message; how often the carrier changed is counted too, and the head- and tailroom that a device asks for
+# follows its traffic
 COUNTERS = (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48, 68, 69)
 SKIP = ("all", "default", "lo")
 
 
-def run(command):
-    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+def answers(program, *lines):
+    """-> {command: what it prints}, by one process for all lines"""
+    done = subprocess.run([*program.split(), "-batch", "-"], input="\n".join(lines) + "\n", capture_output=True,
+                          text=True, check=False)
     if done.returncode:
-        sys.exit("%s: %s" % (command, done.stderr.strip()))
-    return done.stdout
+        sys.exit("%s: %s" % (program, done.stderr.strip()))
+    found, text = {}, done.stdout.strip()
+    for line in lines:
+        found["%s %s" % (program, line)], end = json.JSONDecoder().raw_decode(text)
+        text = text[end:].lstrip()
+    return found
 
 
 def strip(item):
@@ -50,9 +61,9 @@ def strip(item):
     return kept
 
 
-def records(command):
-    text = run(command)
-    return sorted(json.dumps(strip(one), sort_keys=True) for one in (json.loads(text) if text.strip() else []))
+def records(command, answer):
+    for one in answer:
+        yield "%s: %s" % (command, json.dumps(strip(one), sort_keys=True))
 
 
 def static(entry):
@@ -89,37 +100,38 @@ def link_info(value):
     return "%s{%s}" % (kind, "" if kind == "bridge" else " ".join(data))
 
 
+def static_fdb(entries, links):
+    own = {link.get("address") for link in links}
+    # The bridge creates entries for device addresses by itself.
+    return [entry for entry in entries if static(entry) and entry["mac"] not in own]
+
+
 def picture(name):
-    for command in COMMANDS:
-        for line in records(command):
-            yield "%s: %s" % (command, line)
-    for command in NEIGHBOURS:
-        for line in records(command):
-            yield "%s: %s" % (command, line)
-    own = {link.get("address") for link in json.loads(run("ip -j link"))}
-    for entry in json.loads(run("bridge -j fdb") or "[]"):
-        # The bridge creates entries for device addresses by itself.
-        if static(entry) and entry["mac"] not in own:
-            yield "fdb: " + json.dumps(strip(entry), sort_keys=True)
-    if os.path.isdir("/proc/sys/net/mpls"):
-        for line in records("ip -d -j -f mpls route"):
-            yield "mpls: " + line
+    found = {}
+    for question in (*QUESTIONS, *[MPLS] * os.path.isdir("/proc/sys/net/mpls")):
+        found.update(answers(*question))
+    found[FDB] = static_fdb(found[FDB], found[LINKS])
+    for command, answer in found.items():
+        yield from records(command, answer)
     for kind in ("ipv4/conf", "ipv6/conf", "mpls/conf", "ipv4/neigh", "ipv6/neigh"):
         yield from sysctls(kind)
-    for link in json.loads(run("ip -j link")):
+    for link in found[LINKS]:
         if link.get("link_type") != "loopback" and link["ifname"] not in FALLBACKS:
-            for line in run("ethtool -k " + link["ifname"]).splitlines():
-                if line.strip().startswith(FEATURES):
-                    yield "feature %s %s" % (link["ifname"], line.strip())
+            for line in features(link["ifname"], FEATURES):
+                yield "feature %s %s" % (link["ifname"], line)
     yield from raw_links(name)
 
 
-def main(names):
-    for name in names:
-        with pkt.in_netns(name):
-            for line in sorted(picture(name)):
-                print("%s: %s" % (name, line))
+def lines(name):
+    with pkt.in_netns(name):
+        return ["%s: %s" % (name, line) for line in sorted(picture(name))]
+
+
+def of(*spaces):
+    """-> the lines for all these namespaces"""
+    return [line for ns in spaces for line in lines(ns.name)]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    for argument in sys.argv[1:]:
+        print(*lines(argument), sep="\n")
