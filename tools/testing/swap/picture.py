@@ -10,11 +10,9 @@ import os
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../selftests"))
-
-import agent                        # noqa: E402
-import pkt                          # noqa: E402
-from features import features       # noqa: E402
+import agent
+import pkt
+from features import features
 
 FALLBACKS = ("tunl0", "gre0", "gretap0", "erspan0")
 QUESTIONS = (("ip -d -j", "link", "addr", "route show table all", "nexthop"),
@@ -122,16 +120,10 @@ def picture(name):
     yield from raw_links(name)
 
 
-def lines(name):
-    with pkt.in_netns(name):
-        return ["%s: %s" % (name, line) for line in sorted(picture(name))]
-
-
 def of(*spaces):
     """-> the lines for all these namespaces"""
-    return [line for ns in spaces for line in lines(ns.name)]
-
-
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        print(*lines(argument), sep="\n")
+    lines = []
+    for ns in spaces:
+        with pkt.in_netns(ns.name):
+            lines += ("%s: %s" % (ns.name, line) for line in sorted(picture(ns.name)))
+    return lines
