@@ -40,7 +40,7 @@ import traceback
 import pkt
 import wire
 from pkt import in_netns, setns
-from wire import IN_TREE, SERIES, SLOW, differs, expect, run_ip, until
+from wire import COUNT, IN_TREE, SERIES, SLOW, diag, differs, emit, expect, run_ip, until
 
 __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove_modules", "NetNs", "namespaces",
            "delete", "veth_pair", "Stats", "diag", "check", "expect", "expect_match", "differs", "in_netns", "setns",
@@ -51,38 +51,9 @@ CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 MNT_DETACH = 2
 OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on
 MODULES = ("tunnel4", "gre", CORE, "ipip", "ip_gre")    # in an order in which insmod can load them
-COUNT = {"ok": 0, "bad": 0}
 
 
 # ---------------------------------------------------------------------- KTAP
-
-def diag(text):
-    for line in str(text).splitlines():
-        print("#", line, flush=True)
-
-
-def emit(verdict, xfail, text, *details):
-    """what wire.py has to report, as KTAP"""
-    if verdict == "diag":
-        diag(text)
-        return
-    number = sum(COUNT.values()) + 1
-    if verdict == "bad" and xfail:
-        COUNT["ok"] += 1
-        print(f"ok {number} {text} # XFAIL in-tree: {xfail}", flush=True)
-        return
-    COUNT[verdict] += 1
-    if verdict == "ok":
-        print("ok", number, text, flush=True)
-        return
-    wire.FAILED = True
-    print("not ok", number, text, flush=True)
-    for detail in details:
-        diag("  " + detail)
-
-
-wire.emit = emit
-
 
 def check(name, true, *details):
     """a result that is no comparison"""

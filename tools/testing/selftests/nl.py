@@ -1,11 +1,9 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """RTM_NEWLINK with attributes that "ip" would not send.
 
-    nl.py new|set|replace NETNS NAME KIND [ATTRIBUTE...]        and ask(), in Python
+    ask(NETNS, "new"|"set"|"replace", NAME, KIND, ATTRIBUTE...)
 
-"new" creates exclusively, "set" changes, "replace" does either. Prints nothing
-and exits 0, or prints "ERRNO" or "ERRNO: the kernel's own words" and exits 2.
+"new" creates exclusively, "set" changes, "replace" does either.
 
 ATTRIBUTE is NAME=VALUE, the names being those of the uapi header without
 IFLA_GRE_ or IFLA_IPTUN_; or NUMBER=TYPE:VALUE; TYPE is u8, u16, be16, u32,
@@ -19,7 +17,6 @@ the present one.
 import errno
 import socket
 import struct
-import sys
 
 from pkt import in_netns
 
@@ -117,7 +114,7 @@ def errno_name(number):
 
 
 def ask(netns, verb, name, kind, *attributes):
-    """-> exit status and output of nl.py"""
+    """-> 0 and an empty text, or 2 and "ERRNO" or "ERRNO: the kernel's own words" """
     message = request(verb, name, kind, attributes)
     with in_netns(netns):
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
@@ -129,16 +126,3 @@ def ask(netns, verb, name, kind, *attributes):
         error, words = answer(sock.recv(65536))
     text = errno_name(error) if error or words else ""
     return 2 if error else 0, text + (": " + words if words else "")
-
-
-def main(argv):
-    if len(argv) < 4 or argv[0] not in ("new", "set", "replace"):
-        sys.exit(__doc__)
-    status, text = ask(argv[1], argv[0], *argv[2:])
-    if text:
-        print(text)
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,22 +1,16 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Exact bytes for the selftests: build packets, send them raw, read captures.
+"""Exact bytes for the selftests: build packets, send them raw.
 
-    pkt.py hex PACKET                            print the bytes
-    pkt.py send NS DEV PEER_NS PEER_DEV PACKET...  send from DEV of NS
-    pkt.py stream DEV PACKET                     send without end
-    pkt.py silent NS ADDRESS [DEV]               0 if an echo is not answered
-    pkt.py pcap FILE                             one line of hex per packet
-
-A PACKET is an expression: layers joined by "/", outermost first, e.g.
+A packet is an expression: layers joined by "/", outermost first, e.g.
 
     ip("192.0.2.1", "192.0.2.2", proto=47) / gre(key=5) /
         ip("198.51.100.1", "198.51.100.2") / icmp()
 
 Lengths, checksums and the outer protocol field are filled in where they are
 not given, so that a wrong value must be asked for. A bare number is a
-protocol or ethertype, never looked up. "send" puts an Ethernet header in
-front, unless the packet begins with eth(). "* n" repeats a packet.
+protocol or ethertype, never looked up. send() puts an Ethernet header in front,
+unless the packet begins with eth(). In the text that parse() reads, "* n" repeats
+a packet.
 """
 
 import ast
@@ -25,7 +19,6 @@ import fcntl
 import os
 import socket
 import struct
-import sys
 import threading
 
 ETH_P_ALL = 3
@@ -458,38 +451,3 @@ def stream(dev, packet):
         except OSError as error:
             if error.errno not in (errno.ENOBUFS, errno.ENETDOWN):
                 raise
-
-
-def pcap(path):
-    with open(path, "rb") as file:
-        data = file.read()
-    if len(data) < 24:
-        return
-    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") \
-        else ">"
-    at = 24
-    while at + 16 <= len(data):
-        size = struct.unpack(order + "I", data[at + 8:at + 12])[0]
-        if at + 16 + size > len(data):
-            break
-        print(data[at + 16:at + 16 + size].hex())
-        at += 16 + size
-
-
-def main(argv):
-    if len(argv) == 2 and argv[0] == "hex":
-        print(parse(argv[1])[0].bytes().hex())
-    elif len(argv) == 3 and argv[0] == "stream":
-        stream(*argv[1:])
-    elif len(argv) == 2 and argv[0] == "pcap":
-        pcap(argv[1])
-    elif len(argv) in (3, 4) and argv[0] == "silent":
-        return silent(*argv[1:])
-    elif len(argv) >= 6 and argv[0] == "send":
-        send(*argv[1:])
-    else:
-        sys.exit(__doc__)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

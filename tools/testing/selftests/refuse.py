@@ -14,7 +14,7 @@ Each of these reports one result, works_each() one for each line.
 import re
 import subprocess
 
-import agent
+import links
 import nl as netlink
 import tunctl as ioctl
 from ksft import check, with_holders
@@ -97,9 +97,9 @@ def works_each(ns, *cases):
 def refuse(name, regex, request, *args, unchanged=None, dev=None):
     """The request fails, a line of its text matches, and in the namespace
     "unchanged" no device (or not dev) has changed, appeared or gone."""
-    before = unchanged and agent.configuration(unchanged.name, dev)
+    before = unchanged and links.configuration(unchanged.name, dev)
     status, text = request(*args)
-    after = unchanged and agent.configuration(unchanged.name, dev)
+    after = unchanged and links.configuration(unchanged.name, dev)
     if status == 0:
         return check(name, False, f"was accepted: {args}", text)
     if not re.search(regex, text, re.M):

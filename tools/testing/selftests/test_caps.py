@@ -16,7 +16,7 @@ import signal
 import subprocess
 import traceback
 
-import agent
+import links
 from ksft import NetNs, check, expect_match, ksft_run, need_modules, veth_pair, write
 from pkt import CLONE_NEWNET, libc_call
 from refuse import batch, ip, refuse, tunctl, works
@@ -184,7 +184,7 @@ def given_is_not_a_tunnel(n0, user, kind, proto):
 
 def netnsid(u0):
     """n0's number in u0: attribute 37 is IFLA_LINK_NETNSID"""
-    return int(re.search(" 37:(..)", agent.configuration(u0.name, "t1")[0])[1], 16)
+    return int(re.search(" 37:(..)", links.configuration(u0.name, "t1")[0])[1], 16)
 
 
 def given_and_root(user, kind, proto):

@@ -18,7 +18,7 @@ what is received, what can be changed.
 import itertools
 import struct
 
-import agent
+import links
 from bulk import MAC, Bulk, long_queue
 from ether import Port, erspan, frame, netlink, put_up, sends_frame
 from ksft import NetNs, differs, expect, ksft_run, modprobe, need_modules, remove_modules, veth_pair
@@ -261,13 +261,13 @@ def short_attributes(dev, kind):
 
 def bad_input(dev, kind):
     netlink("set", dev, kind, *ENDPOINTS, *FOU)
-    before = agent.configuration("-", dev)
+    before = links.configuration("-", dev)
     unknown_encapsulations(dev, kind)
     with differs("has changed some of it"):
-        expect(f"{kind}: nothing has changed", before, agent.configuration("-", dev))
+        expect(f"{kind}: nothing has changed", before, links.configuration("-", dev))
     netlink("set", dev, kind, *ENDPOINTS, *FOU)
     short_attributes(dev, kind)
-    expect(f"{kind}: still nothing has changed", before, agent.configuration("-", dev))
+    expect(f"{kind}: still nothing has changed", before, links.configuration("-", dev))
 
 
 # ---------------------------------------------------- between two kernels

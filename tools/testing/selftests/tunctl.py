@@ -1,16 +1,14 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """The tunnel ioctls with any parameters.
 
-    tunctl.py NETNS DEV get|add|chg|del|getprl|addprl|chgprl|delprl|get6rd|
-        NUMBER [FIELD=VALUE...]
+    ask(NETNS, DEV, "get"|"add"|"chg"|"del"|"getprl"|"addprl"|"chgprl"|"delprl"|
+        "get6rd"|NUMBER, FIELD=VALUE...)
 
 DEV is the device the ioctl is done on. The fields of struct ip_tunnel_parm:
 name link i_flags o_flags i_key o_key version ihl tos tot_len id frag_off ttl
 protocol check saddr daddr; what is not given is 0, except version 4, ihl 5 and
-name "". "pointer=8" passes that address instead of the struct. Prints the struct
-that came back as FIELD=VALUE, or ERRNO (exit 2). NETNS "-" is the present one.
-In Python it is ask().
+name "". "pointer=8" passes that address instead of the struct. NETNS "-" is the present
+one.
 """
 
 import ctypes
@@ -77,7 +75,7 @@ def ioctl(dev, number, parm, pointer):
 
 
 def ask(netns, dev, command, *texts):
-    """-> exit status and output of tunctl.py"""
+    """-> 0 and the struct that came back as FIELD=VALUE, or 2 and ERRNO"""
     number = COMMANDS.get(command) or int(command, 0)
     fields = parse(texts)
     with in_netns(netns):
@@ -86,15 +84,3 @@ def ask(netns, dev, command, *texts):
         except OSError as error:
             return 2, errno_name(error.errno)
     return 0, " ".join("%s=%s" % item for item in unpack(back).items())
-
-
-def main(argv):
-    if len(argv) < 3:
-        sys.exit(__doc__)
-    status, text = ask(*argv)
-    print(text)
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,16 +4,14 @@
 A tun device is the underlay of the namespace that this runs in. What the test
 writes to it has been received, and worked through up to a socket or to the
 next device, when write() returns; what the namespace sends, the test reads,
-byte for byte. Used from a script, see "wire" in lib.sh:
+byte for byte:
 
-    wire n0 <<'END'
-    from wire import *
-    u0 = Tun("u0", "192.0.2.1/24")
-    run_ip("link add g1 type gre local 192.0.2.1 remote 192.0.2.2",
-           "link set g1 up")
-    case("it is delivered", "g1 rx_bytes=20 rx_packets=1", u0,
-         ip("192.0.2.2", "192.0.2.1") / gre() / ip())
-    END
+    with NetNs() as n0, n0.inside():
+        u0 = Tun("u0", "192.0.2.1/24")
+        run_ip("link add g1 type gre local 192.0.2.1 remote 192.0.2.2",
+               "link set g1 up")
+        case("it is delivered", "g1 rx_bytes=20 rx_packets=1", u0,
+             ip("192.0.2.2", "192.0.2.1") / gre() / ip())
 
 An outcome is one string: each device whose counters moved, with exactly the
 counters that moved, by name; then what came out of the wires. Everything is
@@ -59,14 +57,35 @@ LENGTH = "rx_errors=1 rx_length_errors=1"
 
 # ------------------------------------------------------------------- results
 
-US = "\x1f"
 XFAIL = ""
 FAILED = False
+COUNT = {"ok": 0, "bad": 0}
+
+
+def diag(text):
+    for line in str(text).splitlines():
+        print("#", line, flush=True)
 
 
 def emit(verdict, xfail, text, *details):
-    """for lib.sh, which makes KTAP of it; ksft.py does so itself"""
-    print(verdict, xfail, text, *details, sep=US, flush=True)
+    """One line of KTAP, with its details if it is "bad"."""
+    global FAILED
+    if verdict == "diag":
+        diag(text)
+        return
+    number = sum(COUNT.values()) + 1
+    if verdict == "bad" and xfail:
+        COUNT["ok"] += 1
+        print(f"ok {number} {text} # XFAIL in-tree: {xfail}", flush=True)
+        return
+    COUNT[verdict] += 1
+    if verdict == "ok":
+        print("ok", number, text, flush=True)
+        return
+    FAILED = True
+    print("not ok", number, text, flush=True)
+    for detail in details:
+        diag("  " + detail)
 
 
 def note(text):

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-import agent
+import links
 import pkt
 from features import features
 
@@ -31,7 +31,7 @@ FEATURES = ("tx-generic-segmentation", "rx-gro", "tx-checksum-ip-generic", "tx-n
             "rx-udp-gro-forwarding")
 # Of a link message; how often the carrier changed is counted too, and the head- and tailroom that a device asks for
 # follows its traffic
-COUNTERS = (agent.AF_SPEC, agent.STATS32, agent.STATS64, 35, 47, 48, 68, 69)
+COUNTERS = (links.AF_SPEC, links.STATS32, links.STATS64, 35, 47, 48, 68, 69)
 SKIP = ("all", "default", "lo")
 
 
@@ -82,8 +82,8 @@ def sysctls(kind):
 
 
 def raw_links(name):
-    for head, attrs in agent.dump(name, agent.SKIP_STATS):
-        device = agent.name_of(attrs)
+    for head, attrs in links.dump(name, links.SKIP_STATS):
+        device = links.name_of(attrs)
         shown = sorted("%d:%s" % (number, link_info(value) if number == 18 else value.hex())
                        for number, value in attrs if number not in COUNTERS)
         yield "raw %s %s %s" % (device, head[8:12].hex() if device in FALLBACKS else head.hex(), " ".join(shown))
@@ -92,9 +92,9 @@ def raw_links(name):
 def link_info(value):
     """-> kind and sorted driver attributes. Those of bridges and ports are omitted: they have timers, and the output of
     ip has the rest."""
-    info = dict(agent.attributes(value))
+    info = dict(links.attributes(value))
     kind = info[1].rstrip(b"\0").decode() if 1 in info else ""
-    data = sorted("%d=%s" % (number, one.hex()) for number, one in agent.attributes(info.get(2, b"")))
+    data = sorted("%d=%s" % (number, one.hex()) for number, one in links.attributes(info.get(2, b"")))
     return "%s{%s}" % (kind, "" if kind == "bridge" else " ".join(data))
 
 

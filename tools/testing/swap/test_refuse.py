@@ -18,7 +18,7 @@ import struct
 
 from exchange import IPTNL, NOBODY, STATE, UPDATES, expect_exit, expect_line, expect_same, expect_status, get, \
     in_tree, put, run, whose
-import agent
+import links
 import modules
 from ksft import SERIES, NetNs, check, is_loaded, ksft_run, modprobe, rmmod, veth_pair, write
 from wire import sysctl
@@ -36,7 +36,7 @@ LINKINFO = re.compile(f" 18:[0-9a-f]*{BRIDGE}[0-9a-f]*")
 
 def configuration(nets):
     """-> the links of both namespaces; those of a bridge and its ports without link info, which has timers"""
-    return [LINKINFO.sub("", line) for ns in nets for line in agent.configuration(ns.name)]
+    return [LINKINFO.sub("", line) for ns in nets for line in links.configuration(ns.name)]
 
 
 def refuses(nets, name, regex):

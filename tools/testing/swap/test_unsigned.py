@@ -10,7 +10,7 @@ cannot be undone until the next boot, so this is the last test by its name, and 
 import re
 
 from exchange import UPDATES, expect_line, expect_status, in_tree, whose
-import agent
+import links
 import modules
 from ksft import NetNs, check, expect, ksft_run, write
 
@@ -21,13 +21,13 @@ SIG_ENFORCE = "/sys/module/module/parameters/sig_enforce"
 def unsigned(n0):
     check("ours is not signed", not modules.information(FILE).get("sig_id"))
     write(SIG_ENFORCE, 1)
-    before = agent.configuration(n0.name)
+    before = links.configuration(n0.name)
     expect_status("unsigned modules: refused", 1, "swap")
     expect_line("unsigned modules: says which",
                 f"^iptnl: {re.escape(FILE)}: not signed, and module.sig_enforce is on$")
     expect_status("unsigned modules: refused by --dry-run, too", 1, "swap", "--dry-run")
     check("unsigned modules: nothing is unloaded", whose() == [modules.THEIRS], whose())
-    expect("unsigned modules: the tunnel is as before", before, agent.configuration(n0.name))
+    expect("unsigned modules: the tunnel is as before", before, links.configuration(n0.name))
 
 
 def main():
