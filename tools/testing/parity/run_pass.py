@@ -7,10 +7,8 @@
 KERNEL is the series, to skip scenarios for other kernels; a GLOB selects by name. README.md describes the steps.
 """
 
-import contextlib
 import fcntl
 import fnmatch
-import io
 import ipaddress
 import json
 import os
@@ -103,20 +101,14 @@ class Runner:
             sysctl("net/ipv6/conf/all/forwarding", "1")
         return [], True
 
-    @staticmethod
-    def captured(action, *words):
-        """-> output of a function, true if it returned 0"""
-        text, status = captured_output(action, *words)
-        return text.splitlines(), status == 0
-
     def do_ioctl(self, step):
         dev, command, *fields = step.rest.split()
         with self.world.namespaces[step.ns].enter:
-            return self.captured(tunctl.main, ["-", dev, command, *fields])
+            return asked(tunctl.ask, "-", dev, command, *fields)
 
     def do_nl(self, step):
         verb, dev, kind, *attributes = step.rest.split()
-        text, fine = self.captured(nl.main, [verb, step.ns, dev, kind, *attributes])
+        text, fine = asked(nl.ask, step.ns, verb, dev, kind, *attributes)
         lines = []
         for line in text:
             name, colon, _ = line.partition(":")
@@ -302,15 +294,13 @@ def ethertype(packet):
     return kind if kind >= 0x600 else ETH_P_802_2
 
 
-def captured_output(action, *words):
-    """-> output and status of the main() of a selftest helper"""
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        try:
-            status = action(*words) or 0
-        except SystemExit as leave:
-            raise LookupError(str(leave.code)) from leave
-    return output.getvalue(), status
+def asked(request, *words):
+    """-> lines of the kernel's answer, and whether it accepted the request"""
+    try:
+        status, text = request(*words)
+    except SystemExit as leave:
+        raise LookupError(str(leave.code)) from leave
+    return text.splitlines(), status == 0
 
 
 def talker(kind, v6, options):

@@ -31,7 +31,7 @@ def documented():
     """-> a set of functions for each line that names any"""
     with open(DOCUMENT) as file:
         text = file.read()
-    table = text[text.index("| function | what was lost |"):]
+    table = text[text.index("| function | dropped packets |"):]
     cells = [line.split("|")[1] for line in table[:table.index("\n\n")].split("\n")]
     return [names for names in (set(re.findall(r"`(\w+)`", cell)) for cell in cells) if names]
 

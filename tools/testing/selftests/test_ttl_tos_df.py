@@ -64,10 +64,10 @@ def tunnels():
 
 
 def add_raw(ns, dev, remote, kind, attributes):
-    error = nl.main(["new", ns.name, dev, kind, f"LOCAL={HERE}", f"REMOTE={remote}", *attributes,
-                     *["PROTO=0"] * (kind == "ipip")])
-    if error:
-        raise RuntimeError(f"{dev}: not made")
+    status, text = nl.ask(ns.name, "new", dev, kind, f"LOCAL={HERE}", f"REMOTE={remote}", *attributes,
+                          *["PROTO=0"] * (kind == "ipip"))
+    if status:
+        raise RuntimeError(f"{dev}: {text}")
 
 
 def add_all(ns):
