@@ -51,7 +51,7 @@ static void gre_header_fill(struct iphdr *iph, const struct ip_tnl_params *p, __
 /*
  * Where a packet goes: to the neighbour's address, or else to the group. A
  * neighbour that nobody gave an address has that of the device itself; where the
- * route names a endpoint, that is meant. Return: 0 if there is none.
+ * route names an endpoint, that is meant. Return: 0 if there is none.
  */
 static __be32 gre_neighbour_addr(const struct sk_buff *skb, const struct net_device *dev,
 				 const struct ip_tnl_params *p, const void *daddr)

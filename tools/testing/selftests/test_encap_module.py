@@ -70,11 +70,8 @@ NATIVE = {
 
 def change(kind, *attributes):
     """by netlink -> what was answered, or an empty string"""
-    words = ["LOCAL=192.0.2.1", "REMOTE=192.0.2.2", *NATIVE[kind], *attributes]
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
-        sock.send(nl.request("set", "t0", kind, words))
-        error, said = nl.answer(sock.recv(65536))
-    return f"{nl.errno_name(error)}: {said}" if error else ""
+    status, text = nl.ask("-", "set", "t0", kind, "LOCAL=192.0.2.1", "REMOTE=192.0.2.2", *NATIVE[kind], *attributes)
+    return text if status else ""
 
 
 def operations(kind):
