@@ -30,7 +30,7 @@ RPM_TOOLS := git rpm rpmlint
 
 .PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 lint roots debug-kernel help
 .PHONY: uninstall install-tools uninstall-tools
-.PHONY: bench bench-smoke check-segments dist deb rpm dkms-install dkms-remove release-check check-package
+.PHONY: bench bench-smoke check-segments fuzz dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
 modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
@@ -105,6 +105,12 @@ bench-smoke: deps ## a short bench, against pass marks; a part of check
 
 check-segments: deps ## GSO packets through every tunnel and card, byte for byte as without GSO (KERNELS="6.1 6.12 newest")
 	@tools/testing/segments/segments $(if $(KERNELS),-k $(subst $(space),$(comma),$(strip $(KERNELS))))
+
+COUNT ?= 100000
+SEED ?= 1
+fuzz: deps ## fuzzed packets by every way, then operations by chance (KERNELS=6.12 COUNT=100000 SEED=1)
+	@for kernel in $(or $(KERNELS),6.1 6.12 newest); do for what in packets config; do \
+		tools/testing/fuzz/fuzz -k $$kernel --seed $(SEED) --count $(COUNT) $$what || exit 1; done; done
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint

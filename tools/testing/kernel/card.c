@@ -213,6 +213,7 @@ enum card_order_what {
 	ORDER_GRO,		/* a frame that goes through GRO, with those ordered next to it */
 	ORDER_TRANSMIT,		/* handed to the device for sending */
 	ORDER_NUMBER,		/* the tunnel's next sequence number is gso_size << 16 | gso_segs */
+	ORDER_TRANSMIT_L3,	/* as ORDER_TRANSMIT, of a packet without an Ethernet header */
 };
 
 enum card_order_type { TYPE_NONE, TYPE_TCP4, TYPE_TCP6, TYPE_UDP, TYPE_SCTP };
@@ -227,6 +228,8 @@ enum card_order_flags {
 	FLAG_SUMMED	= 2,	/* its checksum was verified */
 	FLAG_SUM_LEFT	= 4,	/* csum_start and csum_offset say where it is to be put */
 	FLAG_CRC	= 8,	/* and it is SCTP's */
+	FLAG_CLONED	= 16,	/* somebody else has a clone of it */
+	FLAG_SHARED	= 32,	/* somebody else has a reference to it; only where it is received */
 };
 
 /* What is written to the device: orders, each with its frame, and padded to 4 bytes. */
@@ -242,7 +245,7 @@ struct card_order {
 	u16	csum_offset;
 	u16	head;		/* bytes in the linear part, 0: all */
 	u16	piece;		/* bytes of each skb in the frag list; 0: pages instead */
-	u16	reserved;
+	u16	protocol;	/* EtherType, for ORDER_TRANSMIT_L3 */
 };
 
 static int card_add_pages(struct sk_buff *skb, const u8 *data, unsigned int len)
@@ -343,6 +346,15 @@ static void card_transmit(struct net_device *dev, struct sk_buff *skb)
 	dev_queue_xmit(skb);
 }
 
+static void card_transmit_l3(struct net_device *dev, struct sk_buff *skb, u16 protocol)
+{
+	skb_reset_mac_header(skb);
+	skb_reset_network_header(skb);
+	skb->dev = dev;
+	skb->protocol = htons(protocol);
+	dev_queue_xmit(skb);
+}
+
 static void card_gro(struct net_device *dev, struct sk_buff *skb)
 {
 	struct card *card = netdev_priv(dev);
@@ -355,7 +367,7 @@ static void card_gro(struct net_device *dev, struct sk_buff *skb)
 static int card_order(struct net_device *dev, const struct card_order *o, const u8 *frame)
 {
 	struct ip_tunnel *t = netdev_priv(dev);
-	struct sk_buff *skb;
+	struct sk_buff *skb, *other = NULL;
 
 	if (o->what == ORDER_NUMBER) {
 		atomic_set(&t->o_seqno, o->gso_size << 16 | o->gso_segs);
@@ -365,12 +377,24 @@ static int card_order(struct net_device *dev, const struct card_order *o, const 
 	skb = card_make(o, frame);
 	if (!skb)
 		return -ENOMEM;
-	if (o->what == ORDER_RECEIVE)
+	if (o->flags & FLAG_CLONED)
+		other = skb_clone(skb, GFP_KERNEL);
+	else if (o->flags & FLAG_SHARED && o->what == ORDER_RECEIVE)
+		other = skb_get(skb);
+	switch (o->what) {
+	case ORDER_RECEIVE:
 		card_receive(dev, skb);
-	else if (o->what == ORDER_GRO)
+		break;
+	case ORDER_GRO:
 		card_gro(dev, skb);
-	else
+		break;
+	case ORDER_TRANSMIT_L3:
+		card_transmit_l3(dev, skb, o->protocol);
+		break;
+	default:
 		card_transmit(dev, skb);
+	}
+	kfree_skb(other);
 	return 0;
 }
 

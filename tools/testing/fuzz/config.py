@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Configuration by chance: netlink, ioctls, and what else comes and goes.
+
+Operation N of a seed is a line of words that depends on nothing but the two, so
+that any selection of them can be run again:
+
+    nl NS new|set|replace DEV KIND ATTRIBUTE...     as ../selftests/nl.py
+    ioctl NS DEV COMMAND FIELD=VALUE...             as ../selftests/tunctl.py
+    del NS DEV          up NS DEV      down NS DEV      rename NS DEV NEW
+    mtu NS DEV N        move NS DEV NS                  dump NS
+    ip NS WORD...       sysctl NS NAME VALUE            unload MODULE      load MODULE
+"""
+import collections
+import ctypes
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../selftests"))
+
+import nl           # noqa: E402
+import pkt          # noqa: E402
+import tunctl       # noqa: E402
+
+NAMESPACES = ["fz0", "fz1", "fz2"]
+DEVICES = [f"d{n}" for n in range(12)] + ["tunl0", "gre0", "gretap0", "erspan0"]
+KINDS = ["ipip", "gre", "gretap", "erspan"]
+MODULES = ["fou", "ipip", "ip_gre", "gre", "tunnel4", "ip_tunnel_core", "sit", "xfrm4_tunnel", "ip_vti"]
+
+ADDRESSES = ["192.0.2.1", "192.0.2.16", "192.0.2.17", "0.0.0.0", "192.0.2.2", "198.51.100.1", "224.0.0.5", "127.0.0.1",
+             "255.255.255.255", "240.0.0.1"]
+VALUES = {
+    "LINK": ["0", "0", "1", "2", "99"], "IFLAGS": ["0", "0x2000", "0x8000", "0x1000", "0xb000", "0x4000", "0xffff"],
+    "IKEY": ["0", "7", "1", "0xffffffff"], "TTL": ["0", "1", "64", "255"], "TOS": ["0", "1", "0xb8", "255"],
+    "PMTUDISC": ["0", "1", "2"], "ENCAP_TYPE": ["0", "1", "2", "3", "4", "9"],
+    "ENCAP_FLAGS": ["0", "1", "2", "3", "4", "7", "0xffff"],
+    "ENCAP_SPORT": ["0", "1", "5555"], "ENCAP_DPORT": ["5555", "5556", "5557", "0"], "IGNORE_DF": ["0", "1"],
+    "FWMARK": ["0", "1", "0xffffffff"], "ERSPAN_VER": ["0", "1", "2", "3"],
+    "ERSPAN_INDEX": ["0", "5", "0xfffff", "0x100000"],
+    "ERSPAN_DIR": ["0", "1", "2"], "ERSPAN_HWID": ["0", "9", "63", "64"], "PROTO": ["4", "0", "137", "41", "6"],
+    "FLAGS": ["0", "1", "0x8000"], "COLLECT_METADATA": ["flag:"], "ENCAP_LIMIT": ["0", "4"], "FLOWINFO": ["0"],
+}
+VALUES["OFLAGS"], VALUES["OKEY"] = VALUES["IFLAGS"], VALUES["IKEY"]
+VALUES["LOCAL"] = VALUES["REMOTE"] = ADDRESSES
+LINK_VALUES = {"MTU": ["68", "1280", "1476", "65535", "0", "67"],
+               "ADDRESS": ["hex:c0000201", "hex:020000000001", "hex:"], "BROADCAST": ["hex:c0000210", "hex:e0000005"]}
+SYSCTLS = [("ipv4/ip_forward", "01"), ("ipv4/conf/all/rp_filter", "012"), ("ipv4/ip_default_ttl", "19"),
+           ("ipv4/ip_no_pmtu_disc", "0123"), ("ipv4/fwmark_reflect", "01"), ("ipv4/conf/default/accept_local", "01"),
+           ("core/fb_tunnels_only_for_init_net", "012"), ("ipv4/ip_forward_use_pmtu", "01")]
+AROUND = ["addr add 192.0.2.1/24 dev u0", "addr del 192.0.2.1/24 dev u0", "route replace 192.0.2.16 dev d1",
+          "route del 192.0.2.16", "route replace 192.0.2.17 via 192.0.2.9 mtu 700", "route flush 192.0.2.17",
+          "route replace 10.2.0.0/24 dev d0", "route replace 10.2.0.0/24 dev d2 encap ip id 7 dst 192.0.2.16",
+          "rule add fwmark 1 lookup 77", "rule del fwmark 1", "link set u0 down", "link set u0 up", "link del u0",
+          "link add u0 type dummy", "link set u0 mtu 600", "link set u0 mtu 9000", "fou add port 5555 ipproto 4",
+          "fou add port 5556 ipproto 47", "fou add port 5557 gue", "fou del port 5555", "fou del port 5556",
+          "fou del port 5557", "link add br0 type bridge", "link set d0 master br0", "link set d3 master br0",
+          "link set d0 nomaster", "link add v0 type vrf table 5", "link set d1 master v0",
+          "neigh replace 10.0.0.9 lladdr 192.0.2.16 dev d0", "link add link d0 name vl0 type vlan id 3",
+          "link add link d3 name mv0 type macvlan"]
+UNDERLAY = ["link set in up", "link set none up", "route add 192.0.2.64/26 dev none", "route add 10.1.0.0/16 dev none"]
+
+
+# ---------------------------------------------------------------- operations
+
+def value(rng, kind, choices):
+    """-> one that fits, or has another length, type or number"""
+    wrong = rng.randrange(60)
+    if wrong == 0:
+        return "hex:"
+    if wrong == 1:
+        return f"hex:{rng.randbytes(rng.randrange(1, 8)).hex()}"
+    if wrong == 2:
+        return f"hex:{rng.randbytes(rng.randrange(8, 40)).hex()}"
+    if wrong == 3 and kind not in ("ip4", "flag", "hex"):
+        return str(rng.choice((0, 1, 2, 127, 128, 255)))
+    return rng.choice(choices)
+
+
+def attributes(rng, kind):
+    table = nl.table(nl.IPTUN if kind == "ipip" else nl.GRE)
+    known = [name for name in table if name in VALUES]
+    chosen = set(rng.sample(known, rng.choice((0, 1, 1, 1, 2, 2, 3, 5, 9))))
+    if rng.randrange(8):
+        chosen |= {"LOCAL", "REMOTE"}
+    if kind == "erspan" and rng.randrange(8):
+        chosen |= {"IKEY", "OKEY", "IFLAGS", "OFLAGS", "ERSPAN_VER"}
+    words = [f"{name}={value(rng, table[name][1], VALUES[name])}" for name in table if name in chosen]
+    if kind == "erspan" and rng.randrange(4):
+        words = [word for word in words if not word.startswith(("IFLAGS", "OFLAGS"))]
+        words += ["IFLAGS=0x3000", "OFLAGS=0x3000"]
+    if not rng.randrange(8):
+        name = rng.choice(list(LINK_VALUES))
+        words.append(f"@{name}={value(rng, 'hex', LINK_VALUES[name])}")
+    if not rng.randrange(32):
+        words.append(f"{rng.randrange(64)}=hex:{rng.randbytes(rng.randrange(9)).hex()}")
+    return words
+
+
+def kind_of(dev):
+    """Most devices of a name are of one kind, or every second request would be for another's."""
+    fallback = {"tunl0": "ipip", "gre0": "gre", "gretap0": "gretap", "erspan0": "erspan"}
+    return fallback.get(dev) or KINDS[int(dev[1:]) * len(KINDS) // 12]
+
+
+def netlink(rng, ns, dev):
+    kind = kind_of(dev) if rng.randrange(16) else rng.choice(KINDS)
+    return ["nl", ns, rng.choice(("new", "new", "set", "set", "set", "replace")), dev, kind, *attributes(rng, kind)]
+
+
+def ioctl(rng, ns, dev):
+    command = rng.choice("get add add chg chg del getprl addprl get6rd 0x89ff".split())
+    words = [f"name={rng.choice(DEVICES + [dev] * 8 + [''])}", f"saddr={rng.choice(ADDRESSES)}",
+             f"daddr={rng.choice(ADDRESSES)}", f"protocol={rng.choice((4, 47, 47, 0, 41, 137))}",
+             f"i_flags={rng.choice(VALUES['IFLAGS'])}", f"o_flags={rng.choice(VALUES['IFLAGS'])}",
+             f"i_key={rng.choice(VALUES['IKEY'])}", f"o_key={rng.choice(VALUES['IKEY'])}",
+             f"ttl={rng.choice(VALUES['TTL'])}", f"tos={rng.choice(VALUES['TOS'])}",
+             f"frag_off={rng.choice((0, 0x4000, 0x2000))}", f"link={rng.choice(VALUES['LINK'])}"]
+    if not rng.randrange(16):
+        words.append(f"{rng.choice(('version', 'ihl'))}={rng.randrange(16)}")
+    if not rng.randrange(32):
+        words.append("pointer=8")
+    return ["ioctl", ns, rng.choice((dev, "tunl0", "gre0")), command, *words]
+
+
+def device(rng, ns, dev):
+    what = rng.choice("del del up up up down rename mtu move move".split())
+    more = {"rename": [rng.choice(DEVICES)], "mtu": [rng.choice(LINK_VALUES["MTU"])], "move": [rng.choice(NAMESPACES)]}
+    return [what, ns, dev, *more.get(what, [])]
+
+
+def around(rng, ns, _):
+    what = rng.randrange(100)
+    if what < 3:
+        return ["unload", rng.choice(MODULES)]
+    if what < 10:
+        return ["load", rng.choice(MODULES)]
+    if what < 40:
+        name, values = rng.choice(SYSCTLS)
+        return ["sysctl", ns, name, rng.choice(values)]
+    if what < 60:
+        return ["dump", ns]
+    return ["ip", ns, *rng.choice(AROUND).split()]
+
+
+def operation(seed, number):
+    """-> its words"""
+    rng = random.Random(seed << 32 | number)
+    what = rng.choices((netlink, ioctl, device, around), (60, 18, 18, 4))[0]
+    ns = rng.choice(NAMESPACES[:1] * 4 + NAMESPACES)
+    return what(rng, ns, rng.choice(DEVICES[:12] * 3 + DEVICES[12:]))
+
+
+# ----------------------------------------------------------------- carry out
+
+class Kernel:
+    def __init__(self):
+        self.counts = collections.Counter()
+        self.files = {}
+        self.sockets = {}
+        for ns in NAMESPACES:
+            self.make(ns)
+        self.traffic = None
+
+    def start_traffic(self, inject):
+        """Packets for tunnels that may be there, in the first namespace, until the end"""
+        ns = NAMESPACES[0]
+        self.command("modprobe", "-a", "ip_gre", "ipip", "fou", "tun")
+        self.command("ip", "netns", "exec", ns, "modprobe", "ip_tnl_card")
+        for line in UNDERLAY:
+            self.command("ip", "-n", ns, *line.split())
+        self.do_sysctl(ns, "ipv4/ip_forward", "1")
+        self.traffic = subprocess.Popen(["ip", "netns", "exec", ns, *inject, "receive:in:outer", "gro:in:outer",
+                                         "receive:in:inner"], stdout=subprocess.DEVNULL)
+
+    def make(self, ns):
+        subprocess.run(["ip", "netns", "add", ns], check=True)
+        subprocess.run(["ip", "-n", ns, "-batch", "-"], check=True, text=True, input="""
+            link set lo up
+            link add u0 type dummy
+            link set u0 up
+            addr add 192.0.2.1/24 dev u0
+            """)
+        self.files[ns] = os.open("/run/netns/" + ns, os.O_RDONLY)
+        with pkt.in_netns(ns):
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+        sock.bind((0, 0))
+        self.sockets[ns] = sock
+
+    def run(self, words):
+        """Count it as accepted, or by the errno."""
+        answer = getattr(self, "do_" + words[0])(*words[1:])
+        self.counts[f"{words[0]}: {answer or 'accepted'}"] += 1
+
+    def request(self, ns, message):
+        sock = self.sockets[ns]
+        sock.send(message)
+        error = -struct.unpack_from("=i", sock.recv(65536), 16)[0]
+        return nl.errno_name(error) if error else ""
+
+    def link(self, ns, dev, kind=16, flags=0, change=0, extra=b""):
+        """RTM_NEWLINK (16) or RTM_DELLINK (17)"""
+        body = struct.pack("=BxHiII", 0, 0, 0, flags, change) + nl.attribute(3, dev.encode() + b"\0") + extra
+        return self.request(ns, struct.pack("=IHHII", 16 + len(body), kind, 5, 1, 0) + body)
+
+    def do_nl(self, ns, verb, dev, kind, *words):
+        return self.request(ns, nl.request(verb, dev, kind, words))
+
+    def do_ioctl(self, ns, dev, command, *words):
+        status, text = tunctl.ask(ns, dev, command, *words)
+        return text if status else ""
+
+    def do_del(self, ns, dev):
+        return self.link(ns, dev, 17)
+
+    def do_up(self, ns, dev):
+        return self.link(ns, dev, flags=1, change=1)
+
+    def do_down(self, ns, dev):
+        return self.link(ns, dev, change=1)
+
+    def do_mtu(self, ns, dev, mtu):
+        return self.link(ns, dev, extra=nl.attribute(4, struct.pack("=I", int(mtu))))
+
+    def do_move(self, ns, dev, target):
+        return self.link(ns, dev, extra=nl.attribute(28, struct.pack("=i", self.files[target])))
+
+    def do_rename(self, ns, dev, new):
+        with pkt.in_netns(ns):
+            try:
+                index = socket.if_nametoindex(dev)
+            except OSError:
+                return "ENODEV"
+        body = struct.pack("=BxHiII", 0, 0, index, 0, 0) + nl.attribute(3, new.encode() + b"\0")
+        return self.request(ns, struct.pack("=IHHII", 16 + len(body), 16, 5, 1, 0) + body)
+
+    def do_dump(self, ns):
+        with pkt.in_netns(ns):
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+        with sock:
+            sock.send(struct.pack("=IHHIIBxHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0))
+            while struct.unpack_from("=H", sock.recv(1 << 20), 4)[0] != 3:      # NLMSG_DONE
+                pass
+        return ""
+
+    def do_ip(self, ns, *words):
+        return self.command("ip", "-n", ns, *words)
+
+    def do_load(self, module):
+        return self.command("modprobe", module)
+
+    @staticmethod
+    def do_unload(module):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.delete_module(module.encode(), os.O_NONBLOCK):
+            return nl.errno_name(ctypes.get_errno())
+        return ""
+
+    @staticmethod
+    def do_sysctl(ns, name, setting):
+        try:
+            with pkt.in_netns(ns), open("/proc/sys/net/" + name, "w", encoding="ascii") as file:
+                file.write(setting)
+        except OSError as error:
+            return nl.errno_name(error.errno)
+        return ""
+
+    @staticmethod
+    def command(*words):
+        done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return f"status {done.returncode}" if done.returncode else ""

@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * inject [option...] WAY... : send fuzzed packets by every way into a tunnel.
+ *
+ *	--seed N	of all inputs (default 1)
+ *	--from N	number of the first input
+ *	--count N	how many; input N is the same in every run with the same seed and ways
+ *	--tape HEX	this input only
+ *	--show		print the tape of that input, or of input "from", and its packet
+ *	--progress FILE	write the number of the input that is next into FILE
+ *	--careful	one input at a time, and FILE says which
+ *
+ * A WAY is SORT:DEVICE:LAYER, where LAYER is outer, inner or ethernet and SORT is
+ *	receive		as by the driver of that card of ../kernel/card.c
+ *	gro		the same through GRO
+ *	transmit	handed to the device by the stack, a bridge, tc or BPF
+ *	packet		a packet socket of type SOCK_RAW, with a virtio header
+ *	datagram	a packet socket of type SOCK_DGRAM
+ *	tap, tun	written to a tap or tun device that is made here, with a virtio header
+ *
+ * What a way refuses is counted, since the kernel checks a virtio header before
+ * anybody else sees it. Prints one line of counts at the end.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <err.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "packet.h"
+
+#define GSO_UDP_L4	5		/* VIRTIO_NET_HDR_GSO_UDP_L4, since 6.2 */
+#define BLOCK		64		/* inputs by the same way, and written in one go */
+#define WAYS_MAX	256
+#define ORDERS_MAX	(4 << 20)	/* bytes */
+#define KEPT_MAX	(8 << 20)
+#define PROGRESS	4096		/* inputs */
+
+enum sort { RECEIVE, GRO, TRANSMIT, PACKET, DATAGRAM, TAP, TUN };
+
+static const char * const sorts[] = {
+	"receive", "gro", "transmit", "packet", "datagram", "tap", "tun",
+};
+
+static const char * const layers[] = { "outer", "inner", "ethernet" };
+
+static struct way {
+	enum sort sort;
+	enum packet_layer layer;
+	unsigned int ifindex;
+	int fd;				/* of its own, or the card's */
+	unsigned long accepted, refused;
+	char device[IFNAMSIZ];
+} ways[WAYS_MAX];
+static unsigned int ways_count;
+
+static unsigned long long seed = 1, from, count = 1;
+static bool careful, show;
+static int progress = -1, card = -1;
+
+/* struct card_order of ../kernel/card.c */
+struct order {
+	uint32_t len;
+	uint32_t ifindex;
+	uint16_t what;
+	uint16_t type;
+	uint16_t flags;
+	uint16_t gso_size;
+	uint16_t gso_segs;
+	uint16_t csum_start;
+	uint16_t csum_offset;
+	uint16_t head;
+	uint16_t piece;
+	uint16_t protocol;
+};
+
+enum { ORDER_RECEIVE, ORDER_GRO, ORDER_TRANSMIT, ORDER_NUMBER, ORDER_TRANSMIT_L3 };
+enum { TYPE_NONE, TYPE_TCP4, TYPE_TCP6, TYPE_UDP };
+enum { FLAG_DODGY = 1, FLAG_SUMMED = 2, FLAG_SUM_LEFT = 4, FLAG_CLONED = 16, FLAG_SHARED = 32 };
+
+#define ETHERNET		14	/* bytes of its header */
+#define ETHERNET_ADDRESSES { 2, 0, 0, 0, 0xca, 1, 2, 0, 0, 0, 1, 1 }
+
+static uint8_t orders[ORDERS_MAX + PACKET_MAX + 64];
+static size_t orders_len;
+static struct packet packet;
+
+static void set_ethertype(uint8_t *header)
+{
+	header[12] = packet.protocol >> 8;
+	header[13] = packet.protocol;
+}
+
+/* ---- cards */
+
+static void open_card(void)
+{
+	if (card >= 0)
+		return;
+	card = open("/dev/ip_tnl_card", O_RDWR);
+	if (card < 0)
+		err(1, "/dev/ip_tnl_card");
+}
+
+static void write_orders(void)
+{
+	static uint8_t kept[KEPT_MAX];
+	size_t done = 0;
+	ssize_t size;
+
+	while (done < orders_len) {
+		size = write(card, orders + done, orders_len - done);
+		if (size < 0)
+			err(1, "/dev/ip_tnl_card");
+		done += size;
+	}
+	if (orders_len && read(card, kept, sizeof(kept)) < 0 && errno != EOVERFLOW)
+		err(1, "reading /dev/ip_tnl_card");
+	orders_len = 0;
+}
+
+/* A GSO packet of what the packet ends with, if that can be one. */
+static void describe_gso(struct order *o, struct tape *t, const struct packet *p, size_t shift)
+{
+	static const uint16_t sizes[] = { 1448, 536, 1000, 100, 1 };
+	size_t header = p->transport_protocol == 6 ? 20 : 8;
+	uint16_t size = tape_pick(t, sizes);
+
+	if (!p->transport || p->transport + header >= p->len)
+		return;
+	o->flags |= FLAG_SUM_LEFT;
+	o->csum_start = shift + p->transport;
+	o->csum_offset = p->transport_protocol == 6 ? 16 : 6;
+	if (p->len - p->transport - header <= size || tape_one_in(t, 4))
+		return;
+	o->type = p->transport_protocol == 17 ? TYPE_UDP : p->ipv6 ? TYPE_TCP6 : TYPE_TCP4;
+	o->gso_size = size;
+	o->gso_segs = tape_one_in(t, 2) ? 0 : (p->len - p->transport - header + size - 1) / size;
+	o->flags |= FLAG_DODGY;
+}
+
+static void add_order(const struct way *way, struct tape *t)
+{
+	static const uint8_t ethernet[ETHERNET] = ETHERNET_ADDRESSES;
+	static const uint16_t pieces[] = { 0, 1, 13, 100, 1000 };
+	struct order *o = (struct order *)(orders + orders_len);
+	bool whole = tape_one_in(t, 4);
+	uint8_t *data = (uint8_t *)(o + 1);
+
+	memset(o, 0, sizeof(*o));
+	o->what = way->sort;
+	if (way->sort == TRANSMIT && way->layer != LAYER_ETHERNET)
+		o->what = ORDER_TRANSMIT_L3;
+	o->ifindex = way->ifindex;
+	o->protocol = packet.protocol;
+	if (way->layer != LAYER_ETHERNET && way->sort != TRANSMIT) {
+		memcpy(data, ethernet, sizeof(ethernet));
+		set_ethertype(data);
+		o->len = ETHERNET;
+	}
+	if (whole && way->sort != GRO)
+		describe_gso(o, t, &packet, o->len);
+	memcpy(data + o->len, packet.data, packet.len);
+	o->len += packet.len;
+	if (o->len < 20) {
+		memset(data + o->len, 0, 20 - o->len);
+		o->len = 20;
+	}
+	if (tape_one_in(t, 4))
+		o->head = 14 + tape_below(t, o->len < 214 ? o->len - 14 : 200);
+	else if (o->len > 16000)
+		o->head = 200;
+	/* skb_partial_csum_set() sees to that for everybody. */
+	if (o->head && o->flags & FLAG_SUM_LEFT && o->head < o->csum_start + o->csum_offset + 2)
+		o->head = o->csum_start + o->csum_offset + 2;
+	/* GSO packets with a frag list come from GRO only, with fragments of one size. */
+	if (o->head && o->type == TYPE_NONE)
+		o->piece = tape_pick(t, pieces);
+	if (way->sort != GRO && tape_one_in(t, 8))
+		o->flags |= tape_below(t, 2) ? FLAG_SHARED : FLAG_CLONED;
+	if (tape_one_in(t, 8))
+		o->flags |= o->flags & FLAG_SUM_LEFT ? 0 : FLAG_SUMMED;
+	orders_len += (sizeof(*o) + o->len + 3) & ~3ul;
+}
+
+/* ---- sockets and tap devices */
+
+static struct virtio_net_hdr any_virtio_header(struct tape *t)
+{
+	static const uint8_t types[] = {
+		VIRTIO_NET_HDR_GSO_NONE, VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6,
+		GSO_UDP_L4, VIRTIO_NET_HDR_GSO_UDP,
+	};
+	struct virtio_net_hdr header = {
+		.flags		= tape_below(t, 2),
+		.gso_type	= tape_pick(t, types),
+		.hdr_len	= tape_below(t, 200),
+		.gso_size	= tape_below(t, tape_one_in(t, 4) ? 4 : 2000),
+		.csum_start	= tape_below(t, 200),
+		.csum_offset	= tape_below(t, 20),
+	};
+
+	if (tape_one_in(t, 8))
+		header.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
+	return header;
+}
+
+/* For the transport header of the packet, which is behind so many bytes more. */
+static struct virtio_net_hdr right_virtio_header(struct tape *t, size_t link)
+{
+	struct virtio_net_hdr header = {
+		.flags		= VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.csum_start	= link + packet.transport,
+		.csum_offset	= packet.transport_protocol == 6 ? 16 : 6,
+	};
+
+	if (packet.len <= packet.transport + 300)
+		return header;
+	if (packet.transport_protocol == 17)
+		header.gso_type = GSO_UDP_L4;
+	else
+		header.gso_type = packet.ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+	header.gso_size = 100 + tape_below(t, 1400);
+	header.hdr_len = header.csum_start + 20;
+	return header;
+}
+
+static struct virtio_net_hdr virtio_header(struct tape *t, size_t link)
+{
+	if (tape_one_in(t, 4))
+		return any_virtio_header(t);
+	if (packet.transport && tape_one_in(t, 2))
+		return right_virtio_header(t, link);
+	return (struct virtio_net_hdr){ .flags = 0 };
+}
+
+/* In two parts now and then: tap makes an skb with fragments of them. */
+static ssize_t write_frame(const struct way *way, struct tape *t)
+{
+	const uint8_t info[4] = { 0, 0, packet.protocol >> 8, packet.protocol };
+	bool bare = way->sort != TUN && way->layer == LAYER_OUTER;
+	uint8_t link[ETHERNET] = ETHERNET_ADDRESSES;
+	struct virtio_net_hdr header = virtio_header(t, bare ? ETHERNET : 0);
+	size_t cut = packet.len;
+	struct iovec parts[] = {
+		{ (void *)info, way->sort == TUN ? sizeof(info) : 0 },
+		{ &header, sizeof(header) },
+		{ link, bare ? ETHERNET : 0 },
+		{ packet.data, 0 }, { packet.data, 0 },
+	};
+
+	set_ethertype(link);
+	if (cut && tape_one_in(t, 4))
+		cut = tape_below(t, cut < 256 ? cut : 256);
+	parts[3].iov_len = cut;
+	parts[4].iov_base = packet.data + cut;
+	parts[4].iov_len = packet.len - cut;
+	return writev(way->fd, parts, 5);
+}
+
+static ssize_t send_datagram(const struct way *way, struct tape *t)
+{
+	struct sockaddr_ll to = {
+		.sll_family	= AF_PACKET,
+		.sll_ifindex	= way->ifindex,
+		.sll_protocol	= htons(packet.protocol),
+		.sll_halen	= tape_one_in(t, 4) ? tape_below(t, 9) : 4,
+		.sll_addr	= { 192, 0, 2, 16 + tape_below(t, 96) },
+	};
+
+	return sendto(way->fd, packet.data, packet.len, 0, (struct sockaddr *)&to, sizeof(to));
+}
+
+static int open_socket(const struct way *way)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = way->ifindex };
+	int fd = socket(AF_PACKET, way->sort == PACKET ? SOCK_RAW : SOCK_DGRAM, 0), on = 1;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&to, sizeof(to)) ||
+	    (way->sort == PACKET && setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on))))
+		err(1, "packet socket of %s", way->device);
+	return fd;
+}
+
+static int open_tun(const struct way *way)
+{
+	struct ifreq request = {
+		.ifr_flags = IFF_VNET_HDR | IFF_TUN,
+	};
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
+
+	if (way->sort == TAP)
+		request.ifr_flags = IFF_VNET_HDR | IFF_TAP | IFF_NO_PI | IFF_NAPI | IFF_NAPI_FRAGS;
+	memcpy(request.ifr_name, way->device, sizeof(request.ifr_name));
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &request))
+		err(1, "%s", way->device);
+	return fd;
+}
+
+static void drain(const struct way *way)
+{
+	static uint8_t kept[PACKET_MAX];
+
+	if (way->sort == TUN || way->sort == TAP)
+		while (read(way->fd, kept, sizeof(kept)) > 0)
+			;
+}
+
+/* ---- ways */
+
+static int find(const char *const list[], int length, const char *text)
+{
+	while (length--)
+		if (!strcmp(list[length], text))
+			return length;
+	errx(2, "unknown word '%s'", text);
+}
+
+static void add_way(char *text)
+{
+	struct way *way = &ways[ways_count];
+	char *sort = strtok(text, ":"), *device = strtok(NULL, ":"), *layer = strtok(NULL, ":");
+
+	if (!layer || strlen(device) >= IFNAMSIZ || ways_count == WAYS_MAX)
+		errx(2, "'%s' is no way, or there are too many", text);
+	ways_count++;
+	memcpy(way->device, device, strlen(device) + 1);
+	way->sort = find(sorts, 7, sort);
+	way->layer = find(layers, 3, layer);
+	if (show)
+		return;
+	if (way->sort == TAP || way->sort == TUN)
+		way->fd = open_tun(way);
+	way->ifindex = if_nametoindex(device);
+	if (!way->ifindex)
+		err(1, "%s", device);
+	if (way->sort <= TRANSMIT)
+		open_card();
+	else if (way->sort <= DATAGRAM)
+		way->fd = open_socket(way);
+}
+
+static void count_result(struct way *way, bool accepted)
+{
+	if (accepted)
+		way->accepted++;
+	else
+		way->refused++;
+}
+
+/* The first byte of a tape says which way the packet takes. */
+static void run(struct tape *t)
+{
+	struct way *way = &ways[tape_below(t, ways_count)];
+
+	packet_make(&packet, t, way->layer);
+	if (way->sort <= TRANSMIT) {
+		add_order(way, t);
+		way->accepted++;
+	} else if (way->sort == DATAGRAM) {
+		count_result(way, send_datagram(way, t) >= 0);
+	} else {
+		count_result(way, write_frame(way, t) >= 0);
+	}
+}
+
+static void print_packet(struct tape *t)
+{
+	struct way *way = &ways[tape_below(t, ways_count)];
+	size_t i;
+
+	packet_make(&packet, t, way->layer);
+	printf("%s:%s:%s protocol %04x, %zu bytes: ", sorts[way->sort], way->device,
+	       layers[way->layer], packet.protocol, packet.len);
+	for (i = 0; i < packet.len && i < 512; i++)
+		printf("%02x", packet.data[i]);
+	putchar('\n');
+}
+
+/* ---- all of it */
+
+static void say_progress(unsigned long long number)
+{
+	char text[24];
+	int len = snprintf(text, sizeof(text), "%-20llu\n", number);
+
+	if (progress >= 0 && pwrite(progress, text, len, 0) != len)
+		err(1, "progress");
+}
+
+static void make_tape(struct tape *t, unsigned long long number)
+{
+	struct tape first;
+
+	tape_random(t, seed, number);
+	tape_random(&first, seed, number / BLOCK * BLOCK);
+	t->data[0] = first.data[0];
+}
+
+static void run_all(void)
+{
+	unsigned long long number;
+	struct tape tape;
+
+	for (number = from; number < from + count; number++) {
+		if (careful || number % PROGRESS == 0)
+			say_progress(number);
+		make_tape(&tape, number);
+		run(&tape);
+		if (!careful && (number + 1) % BLOCK && orders_len < ORDERS_MAX)
+			continue;
+		write_orders();
+		drain(&ways[tape.data[0] % ways_count]);
+	}
+	write_orders();
+	say_progress(number);
+}
+
+static unsigned long long number_of(const char *name, const char *text)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 0);
+
+	if (!*text || *end)
+		errx(2, "--%s: '%s'", name, text);
+	return value;
+}
+
+static void report(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ways_count; i++)
+		printf("%s:%s:%s %lu %lu\n", sorts[ways[i].sort], ways[i].device,
+		       layers[ways[i].layer], ways[i].accepted, ways[i].refused);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "seed", 1, 0, 's' }, { "from", 1, 0, 'f' }, { "count", 1, 0, 'c' },
+		{ "tape", 1, 0, 't' }, { "progress", 1, 0, 'p' }, { "careful", 0, 0, 'C' },
+		{ "show", 0, 0, 'S' }, { 0 },
+	};
+	struct tape tape = { .len = 0 };
+	bool one = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			seed = number_of("seed", optarg);
+			break;
+		case 'f':
+			from = number_of("from", optarg);
+			break;
+		case 'c':
+			count = number_of("count", optarg);
+			break;
+		case 't':
+			if (!tape_parse(&tape, optarg))
+				errx(2, "--tape needs hexadecimal bytes, at most %d", TAPE_MAX);
+			one = true;
+			break;
+		case 'p':
+			progress = open(optarg, O_WRONLY | O_CREAT, 0644);
+			if (progress < 0)
+				err(1, "%s", optarg);
+			break;
+		case 'C':
+			careful = true;
+			break;
+		case 'S':
+			show = true;
+			break;
+		default:
+			return 2;
+		}
+	}
+	for (; optind < argc; optind++)
+		add_way(argv[optind]);
+	if (!ways_count)
+		errx(2, "no way given");
+	if (show && !one)
+		make_tape(&tape, from);
+	if (show) {
+		tape_print(&tape);
+		print_packet(&tape);
+	} else if (one) {
+		run(&tape);
+		write_orders();
+	} else {
+		run_all();
+		report();
+	}
+	return 0;
+}

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tunnels of every kind, and every way that a packet can take into one.
+
+Made in the network namespace of this process. packet.c knows the addresses:
+ours are 192.0.2.1 and 192.0.2.2, peer N is 192.0.2.(16 + N), hosts behind the
+tunnels are 10.2.0.0/24 and 2001:db8::2:0/112.
+
+        "in" (card.c)       tunnels to each peer        br0 br1 bond team macvlan vlan
+        192.0.2.0/24  ----  ipip gre gretap erspan  --  on the Ethernet ones
+        "full" to the       external and NBMA ones
+        upper peers         fallback devices            tc0..: tc sends on into tunnels
+"""
+import os
+import subprocess
+
+PEERS = 96
+OPTIONS = ["", "key 7", "csum", "seq", "csum seq key 7", "key 1 nopmtudisc ignore-df", "ttl 64 tos inherit",
+           "csum key 0"]
+ENCAPS = ["", "", "encap fou encap-sport auto encap-dport {fou}", "encap gue encap-sport auto encap-dport 5557",
+          "encap gue encap-sport 1 encap-dport 5558 encap-csum encap-remcsum"]
+ERSPAN = ["erspan_ver 0 seq key 7", "erspan_ver 1 seq key 7 erspan 5",
+          "erspan_ver 2 seq key 7 erspan_dir egress erspan_hwid 9"]
+IPIP = ["mode ipip", "mode any", "mode mplsip"]
+PORTS = 6                       # gretap devices that are something's port
+REDIRECTS = 6
+
+
+def run(*words, text=None, check=True):
+    done = subprocess.run(words, input=text, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if check and done.returncode:
+        raise SystemExit(f"fuzz: {' '.join(words)}: {done.stdout}")
+    return done.returncode
+
+
+def ip(lines, force=False):
+    run("ip", *["-force"] * force, "-batch", "-", text="\n".join(lines) + "\n", check=not force)
+
+
+def sysctl(name, value):
+    with open("/proc/sys/net/" + name, "w", encoding="ascii") as file:
+        file.write(str(value))
+
+
+def settings():
+    sysctl("ipv4/ip_forward", 1)
+    for conf in "all", "default":
+        for name, value in (("rp_filter", 0), ("send_redirects", 0), ("accept_local", 1)):
+            sysctl(f"ipv4/conf/{conf}/{name}", value)
+        for name, value in (("forwarding", 1), ("accept_dad", 0), ("addr_gen_mode", 1), ("router_solicitations", 0)):
+            sysctl(f"ipv6/conf/{conf}/{name}", value)
+    sysctl("ipv4/icmp_ratemask", 0)
+    if os.path.exists("/proc/sys/net/mpls"):
+        sysctl("mpls/platform_labels", 1024)
+
+
+class World:
+    def __init__(self):
+        self.tunnels = []       # (name, "l3" or "ethernet")
+        self.ways = []
+        run("modprobe", "-a", "ipip", "ip_gre", "fou", "tun", "dummy", "bridge", "bonding", "team", "macvlan", "8021q",
+            "mpls_router", "mpls_iptunnel", "mpls_gso", "sit", "ip_tnl_card", "act_mirred", "act_tunnel_key",
+            "cls_matchall")
+        settings()
+        self.underlay()
+        self.to_each_peer()
+        self.without_remote()
+        self.ports()
+        self.routes()
+        self.redirects()
+
+    def add(self, name, sort, words):
+        self.tunnels.append((name, sort))
+        return [f"link add {name} {words}", f"link set {name} up"]
+
+    @staticmethod
+    def underlay():
+        ip(["link set lo up"] + [f"link set {name} up" for name in ("in", "none", "full", "csum", "partial")] +
+           ["addr add 192.0.2.1/24 dev in", "addr add 192.0.2.2/24 dev in", "route add 192.0.2.64/27 dev full",
+            "fou add port 5555 ipproto 4", "fou add port 5556 ipproto 47", "fou add port 5557 gue",
+            "fou add port 5558 gue"])
+
+    def to_each_peer(self):
+        lines = []
+        for n in range(PEERS):
+            ends = f"local 192.0.2.1 remote 192.0.2.{16 + n}"
+            options = OPTIONS[n % len(OPTIONS)]
+            encap = ENCAPS[n // 8 % len(ENCAPS)]
+            lines += self.add(f"i{n}", "l3", f"type ipip {IPIP[n % 3]} {ends} {encap.format(fou=5555)}")
+            lines += self.add(f"g{n}", "l3", f"type gre {ends} {options} {encap.format(fou=5556)}")
+            if n % 3 == 0:
+                words = f"type erspan {ends} {ERSPAN[n // 3 % 3]}"
+            else:
+                key = "key 2" if "key" not in options else ""
+                words = f"type gretap {ends} {options} {key} {encap.format(fou=5556)}"
+            lines += self.add(f"e{n}", "ethernet", words)
+        ip(lines)
+
+    def without_remote(self):
+        lines = self.add("nbma", "l3", "type gre local 192.0.2.2 key 1 ttl 64")
+        lines += self.add("many", "l3", "type ipip mode any local 192.0.2.2 ttl 64")
+        lines += self.add("wide", "l3", "type gre local 192.0.2.2 csum seq key 7")
+        lines += ["route add 10.2.0.0/28 via 192.0.2.20 dev many onlink",
+                  "neigh add 10.9.0.1 lladdr 192.0.2.21 dev nbma"]
+        for kind, sort in (("ipip", "l3"), ("gre", "l3"), ("gretap", "ethernet"), ("erspan", "ethernet")):
+            lines += self.add(f"x{kind}", sort, f"type {kind} external")
+        ip(lines)
+        fallback = [("tunl0", "l3"), ("gre0", "l3"), ("gretap0", "ethernet"), ("erspan0", "ethernet")]
+        ip([f"link set {name} {'address 02:00:00:00:00:09 ' * (sort == 'ethernet')}up" for name, sort in fallback])
+        self.tunnels += fallback
+
+    @staticmethod
+    def ports():
+        ip(["link add br0 type bridge mcast_snooping 1", "link add br1 type bridge vlan_filtering 1 stp_state 1",
+            "link add bond0 type bond mode balance-rr", "link add team0 type team",
+            "link set e1 master br0", "link set e2 master br0", "link set e4 master br1", "link set e5 master br1",
+            "link set e7 down", "link set e7 master bond0", "link set e8 down", "link set e8 master team0",
+            "link add link e10 name mv0 type macvlan mode bridge", "link add link e11 name vl0 type vlan id 5",
+            "link add link e13 name vl1 type vlan id 7 protocol 802.1ad",
+            *[f"link set {name} up" for name in "br0 br1 bond0 team0 e7 e8 mv0 vl0 vl1".split()],
+            "addr add 10.3.0.1/24 dev br0"], force=True)
+
+    @staticmethod
+    def routes():
+        """What is forwarded goes by one tunnel in turn; the kernel's lightweight tunnels too."""
+        lines = [f"route add 10.2.0.{16 + n} dev {'ig'[n % 2]}{n}" for n in range(PEERS)]
+        lines += [f"route add 10.2.0.{128 + n} encap ip id 7 dst 192.0.2.{16 + n} dev {dev}"
+                  for n, dev in enumerate(("xgre", "xipip") * 8)]
+        lines += [f"route add 10.2.0.{160 + n} encap mpls 100/200 dev g{n}" for n in range(8)]
+        lines += ["route add 10.2.0.0/24 dev none", "route add 10.1.0.0/24 dev none"]
+        lines += [f"route add 2001:db8::2:{n:x} dev g{n}" for n in range(PEERS)]
+        lines += ["route add 2001:db8::2:0/112 dev csum", "route add 2001:db8::1:0/112 dev csum",
+                  "-f mpls route add 100 dev none"]
+        ip(lines, force=True)
+
+    def redirects(self):
+        """Devices from which tc sends everything on, to a tunnel that may not be meant for it."""
+        targets = ["i0", "g1", "e3", "nbma", "xgre", "e2"]
+        for n, target in enumerate(targets[:REDIRECTS]):
+            action = "mirror" if n == 5 else "redirect"
+            keyed = "action tunnel_key set id 7 src_ip 192.0.2.1 dst_ip 192.0.2.30" if target.startswith("x") else ""
+            ip([f"link add tc{n} type dummy", f"link set tc{n} up"])
+            run("tc", "qdisc", "add", "dev", f"tc{n}", "clsact")
+            run(*f"tc filter add dev tc{n} egress matchall {keyed} action mirred egress {action} dev {target}".split())
+
+    def every_way(self):
+        """-> the words for inject"""
+        ways = ["receive:in:outer"] * 8 + ["gro:in:outer"] * 8 + ["tap:tap9:outer", "receive:in:ethernet"]
+        ways += [f"transmit:{name}:{'inner' if sort == 'l3' else 'ethernet'}" for name, sort in self.tunnels[::5]]
+        ways += [f"transmit:{name}:inner" for name in ("nbma", "many", "wide", "xgre", "xipip", "tunl0", "gre0")]
+        ways += [f"transmit:{name}:ethernet" for name in "br0 br1 bond0 team0 mv0 vl0 vl1 gretap0 e1".split()]
+        ways += [f"transmit:tc{n}:{'ethernet' if n % 2 else 'inner'}" for n in range(REDIRECTS)]
+        ways += [f"packet:{name}:{'inner' if sort == 'l3' else 'ethernet'}" for name, sort in self.tunnels[::17]]
+        ways += ["packet:nbma:outer", "packet:nbma:inner", "packet:wide:outer", "packet:br0:ethernet"]
+        ways += [f"datagram:{name}:inner" for name in ("nbma", "g3", "e3", "xgre")]
+        return ways + ["receive:in:inner", "tun:tun9:inner"]
