@@ -12,7 +12,7 @@ from ksft import NetNs, check, expect, ksft_run, modprobe, need_modules, rmmod
 
 RUN_TESTS = os.path.join(HERE, "../selftests/run_tests")
 PLACE = "/run/iptnl-test-guard"
-SCRIPT = "#!/bin/sh\necho 1..1\necho ok 1 done\n"
+SCRIPT = "#!/usr/bin/python3\nprint('1..1\\nok 1 done')\n"
 
 
 def attempt(name, passes, words, *options, **environment):
@@ -27,8 +27,8 @@ def attempt(name, passes, words, *options, **environment):
 
 def main():
     os.makedirs(PLACE, exist_ok=True)
-    exchange.ksft.write(PLACE + "/nothing.sh", SCRIPT)
-    os.chmod(PLACE + "/nothing.sh", 0o755)
+    exchange.ksft.write(PLACE + "/test_nothing.py", SCRIPT)
+    os.chmod(PLACE + "/test_nothing.py", 0o755)
     remove_modules()
     with NetNs() as n0:
         attempt("nothing loaded", True, "")
