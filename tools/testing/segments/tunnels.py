@@ -8,6 +8,7 @@ import struct
 import subprocess
 
 import card
+import ethtool
 import flows
 import net
 
@@ -100,7 +101,7 @@ class World:
         self.bridged = None
         self.indices = {}
         self.netlink = net.Netlink()
-        self.features = net.Features()
+        self.features = ethtool.Features()
         self.settings()
         run("modprobe", "-a", "tun", "dummy", "bridge")
         run("modprobe", "-r", "ip_tnl_card")
@@ -134,8 +135,8 @@ class World:
             for name, table in (("tun", LOOP_TABLE), ("br0", LOOP_TABLE + 1)):
                 run("ip", family, "rule", "add", "iif", name, "lookup", str(table))
         run("tc", "qdisc", "add", "dev", "tc0", "clsact")
-        run("ethtool", "-K", "in", "rx-udp-gro-forwarding", "on")
-        run("ethtool", "-K", "inlist", "rx-gro-list", "on")
+        self.features.set("in", "rx-udp-gro-forwarding".__eq__, True)
+        self.features.set("inlist", "rx-gro-list".__eq__, True)
         self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(self.tap, 0x400454ca, struct.pack("16sH22x", b"tap0", 2 | 0x1000 | 0x4000))
         ip("link set tap0 master br0 up", "link set tap0 type bridge_slave flood off")

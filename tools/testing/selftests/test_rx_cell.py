@@ -23,6 +23,7 @@ import xfer
 from burst import FOU_GRE, FOU_IPIP, MOST, PORT, SIZE, Batches, Raw, Receiver, Watch, datagram, fragments, keep, \
     machine
 from ether import MAC_A, MAC_B
+from ethtool import Features
 from ksft import SLOW, NetNs, diag, differs, expect, ksft_run, modprobe, need_modules, no_reference_left, until, \
     veth_pair
 from pkt import gre, ip, new_netns, raw
@@ -49,14 +50,19 @@ class Net:
         self.n1, self.n2 = n1, n2
         self.batches = Batches(n1, "v1", "192.0.2.2")
         self.receiver = Receiver(n2)
+        with n2.enter:
+            self.features = Features()
         self.next_number = {}
 
     def pages(self, on):
         """whether all but a packet's outermost headers comes in pages"""
-        self.n1.ethtool("-K", "v1", "sg", "on" if on else "off")
+        self.n1.offloads("v1", bool(on), "sg")
+
+    def gro(self, on):
+        self.n2.offloads("tun", on, "gro")
 
     def feature(self, name, on):
-        self.n2.ethtool("-K", "tun", name, "on" if on else "off")
+        self.features.set("tun", name.__eq__, on)
 
     def numbers(self, flow, count):
         first = self.next_number.get(flow, 0)
@@ -145,13 +151,13 @@ def features(net):
 def gro_off(net):
     net.receiver.gro(True)
     net.becomes("UDP_GRO: joined", 1, 6)
-    net.feature("gro", False)
+    net.gro(False)
     net.stays("gro off: each alone, all of them", COUNT, 6)
     net.sees("gro off: nothing is joined", COUNT, 4)
     net.feature("rx-udp-gro-forwarding", True)
     net.sees("gro off, rx-udp-gro-forwarding: nothing is joined", COUNT, 4)
     net.feature("rx-udp-gro-forwarding", False)
-    net.feature("gro", True)
+    net.gro(True)
     net.becomes("gro on: joined", 1, 6)
 
 
@@ -287,14 +293,14 @@ def too_many_for_two(net):
 
 def too_many(net):
     # By a NAPI context of its own, past the queue that has the same limit.
-    net.n1.ethtool("-K", "v1", "tso", "off")
-    net.n2.ethtool("-K", "v2", "gro", "on")
+    net.n1.offloads("v1", False, "tso")
+    net.n2.offloads("v2", True, "gro")
     net.n2.ip(*(line for key in (1, 2) for line in (
         f"link add g{key} type gre local 192.0.2.2 remote 192.0.2.1 key {key}", f"link set g{key} up")))
     too_many_for_one(net)
     too_many_for_two(net)
-    net.n1.ethtool("-K", "v1", "tso", "on")
-    net.n2.ethtool("-K", "v2", "gro", "off")
+    net.n1.offloads("v1", True, "tso")
+    net.n2.offloads("v2", False, "gro")
     net.n2.ip("link del g1", "link del g2")
 
 
@@ -329,15 +335,15 @@ def tcp(net):
     for ns in ends:
         ns.sysctl(net__ipv4__tcp_early_retrans=0)
     net.n2.ip("addr del 198.51.100.2 dev lo", "link del tun")
-    net.n1.ethtool("-K", "v1", "tso", "off", "gso", "off")
+    net.n1.offloads("v1", False, "tso", "gso")
     for kind in "ipip", "gre", "gre key 5 csum", "gretap":
         tunnel(net, kind)
         stream(net, f"TCP in {kind}", True)
-        net.feature("gro", False)
+        net.gro(False)
         stream(net, f"TCP in {kind}, gro off", False)
         for ns in ends:
             ns.ip("link del tun")
-    net.n1.ethtool("-K", "v1", "tso", "on", "gso", "on")
+    net.n1.offloads("v1", True, "tso", "gso")
     net.n2.ip("addr add 198.51.100.2 dev lo")
 
 

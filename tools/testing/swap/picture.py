@@ -12,7 +12,7 @@ import sys
 
 import links
 import pkt
-from features import features
+from ethtool import Features
 
 FALLBACKS = ("tunl0", "gre0", "gretap0", "erspan0")
 QUESTIONS = (("ip -d -j", "link", "addr", "route show table all", "nexthop"),
@@ -98,8 +98,8 @@ def link_info(value):
     return "%s{%s}" % (kind, "" if kind == "bridge" else " ".join(data))
 
 
-def static_fdb(entries, links):
-    own = {link.get("address") for link in links}
+def static_fdb(entries, devices):
+    own = {link.get("address") for link in devices}
     # The bridge creates entries for device addresses by itself.
     return [entry for entry in entries if static(entry) and entry["mac"] not in own]
 
@@ -113,9 +113,10 @@ def picture(name):
         yield from records(command, answer)
     for kind in ("ipv4/conf", "ipv6/conf", "mpls/conf", "ipv4/neigh", "ipv6/neigh"):
         yield from sysctls(kind)
+    offloads = Features()
     for link in found[LINKS]:
         if link.get("link_type") != "loopback" and link["ifname"] not in FALLBACKS:
-            for line in features(link["ifname"], FEATURES):
+            for line in offloads.lines(link["ifname"], FEATURES.__contains__):
                 yield "feature %s %s" % (link["ifname"], line)
     yield from raw_links(name)
 
