@@ -11,7 +11,6 @@ that any selection of them can be run again:
     ip NS WORD...       sysctl NS NAME VALUE            unload MODULE      load MODULE
 """
 import collections
-import ctypes
 import os
 import random
 import socket
@@ -21,9 +20,11 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../selftests"))
 
+import links        # noqa: E402
 import nl           # noqa: E402
 import pkt          # noqa: E402
 import tunctl       # noqa: E402
+from wire import sysctl     # noqa: E402
 
 NAMESPACES = ["fz0", "fz1", "fz2"]
 DEVICES = [f"d{n}" for n in range(12)] + ["tunl0", "gre0", "gretap0", "erspan0"]
@@ -197,16 +198,20 @@ class Kernel:
     def request(self, ns, message):
         sock = self.sockets[ns]
         sock.send(message)
-        error = -struct.unpack_from("=i", sock.recv(65536), 16)[0]
+        error, _ = nl.answer(sock.recv(65536))
         return nl.errno_name(error) if error else ""
 
-    def link(self, ns, dev, kind=16, flags=0, change=0, extra=b""):
+    def link(self, ns, dev, kind=16, flags=0, change=0):
         """RTM_NEWLINK (16) or RTM_DELLINK (17)"""
-        body = struct.pack("=BxHiII", 0, 0, 0, flags, change) + nl.attribute(3, dev.encode() + b"\0") + extra
+        body = struct.pack("=BxHiII", 0, 0, 0, flags, change) + nl.attribute(3, dev.encode() + b"\0")
         return self.request(ns, struct.pack("=IHHII", 16 + len(body), kind, 5, 1, 0) + body)
 
     def do_nl(self, ns, verb, dev, kind, *words):
         return self.request(ns, nl.request(verb, dev, kind, words))
+
+    def set(self, ns, dev, attribute):
+        """an attribute of the link itself"""
+        return self.do_nl(ns, "set", dev, "-", attribute)
 
     def do_ioctl(self, ns, dev, command, *words):
         status, text = tunctl.ask(ns, dev, command, *words)
@@ -222,10 +227,10 @@ class Kernel:
         return self.link(ns, dev, change=1)
 
     def do_mtu(self, ns, dev, mtu):
-        return self.link(ns, dev, extra=nl.attribute(4, struct.pack("=I", int(mtu))))
+        return self.set(ns, dev, f"@MTU={mtu}")
 
     def do_move(self, ns, dev, target):
-        return self.link(ns, dev, extra=nl.attribute(28, struct.pack("=i", self.files[target])))
+        return self.set(ns, dev, f"@NET_NS_FD={self.files[target]}")
 
     def do_rename(self, ns, dev, new):
         with pkt.in_netns(ns):
@@ -233,16 +238,11 @@ class Kernel:
                 index = socket.if_nametoindex(dev)
             except OSError:
                 return "ENODEV"
-        body = struct.pack("=BxHiII", 0, 0, index, 0, 0) + nl.attribute(3, new.encode() + b"\0")
-        return self.request(ns, struct.pack("=IHHII", 16 + len(body), 16, 5, 1, 0) + body)
+        return self.set(ns, f"index:{index}", f"@IFNAME={new}")
 
-    def do_dump(self, ns):
-        with pkt.in_netns(ns):
-            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-        with sock:
-            sock.send(struct.pack("=IHHIIBxHiII", 32, 18, 0x301, 1, 0, 0, 0, 0, 0, 0))
-            while struct.unpack_from("=H", sock.recv(1 << 20), 4)[0] != 3:      # NLMSG_DONE
-                pass
+    @staticmethod
+    def do_dump(ns):
+        links.configuration(ns)
         return ""
 
     def do_ip(self, ns, *words):
@@ -253,16 +253,17 @@ class Kernel:
 
     @staticmethod
     def do_unload(module):
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.delete_module(module.encode(), os.O_NONBLOCK):
-            return nl.errno_name(ctypes.get_errno())
+        try:
+            pkt.libc_call("delete_module", module.encode(), os.O_NONBLOCK)
+        except OSError as error:
+            return nl.errno_name(error.errno)
         return ""
 
     @staticmethod
     def do_sysctl(ns, name, setting):
         try:
-            with pkt.in_netns(ns), open("/proc/sys/net/" + name, "w", encoding="ascii") as file:
-                file.write(setting)
+            with pkt.in_netns(ns):
+                sysctl(**{"net/" + name: setting})
         except OSError as error:
             return nl.errno_name(error.errno)
         return ""

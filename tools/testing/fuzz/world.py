@@ -13,6 +13,8 @@ tunnels are 10.2.0.0/24 and 2001:db8::2:0/112.
 import os
 import subprocess
 
+from wire import run_ip, sysctl
+
 PEERS = 96
 OPTIONS = ["", "key 7", "csum", "seq", "csum seq key 7", "key 1 nopmtudisc ignore-df", "ttl 64 tos inherit",
            "csum key 0"]
@@ -25,38 +27,26 @@ PORTS = 6                       # gretap devices that are something's port
 REDIRECTS = 6
 
 
-def run(*words, text=None, check=True):
-    done = subprocess.run(words, input=text, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if check and done.returncode:
+def run(*words):
+    done = subprocess.run(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
         raise SystemExit(f"fuzz: {' '.join(words)}: {done.stdout}")
-    return done.returncode
-
-
-def ip(lines, force=False):
-    run("ip", *["-force"] * force, "-batch", "-", text="\n".join(lines) + "\n", check=not force)
-
-
-def sysctl(name, value):
-    with open("/proc/sys/net/" + name, "w", encoding="ascii") as file:
-        file.write(str(value))
 
 
 def settings():
-    sysctl("ipv4/ip_forward", 1)
+    sysctl(net__ipv4__ip_forward=1, net__ipv4__icmp_ratemask=0)
     for conf in "all", "default":
         for name, value in (("rp_filter", 0), ("send_redirects", 0), ("accept_local", 1)):
-            sysctl(f"ipv4/conf/{conf}/{name}", value)
+            sysctl(**{f"net/ipv4/conf/{conf}/{name}": value})
         for name, value in (("forwarding", 1), ("accept_dad", 0), ("addr_gen_mode", 1), ("router_solicitations", 0)):
-            sysctl(f"ipv6/conf/{conf}/{name}", value)
-    sysctl("ipv4/icmp_ratemask", 0)
+            sysctl(**{f"net/ipv6/conf/{conf}/{name}": value})
     if os.path.exists("/proc/sys/net/mpls"):
-        sysctl("mpls/platform_labels", 1024)
+        sysctl(net__mpls__platform_labels=1024)
 
 
 class World:
     def __init__(self):
         self.tunnels = []       # (name, "l3" or "ethernet")
-        self.ways = []
         run("modprobe", "-a", "ipip", "ip_gre", "fou", "tun", "dummy", "bridge", "bonding", "team", "macvlan", "8021q",
             "mpls_router", "mpls_iptunnel", "mpls_gso", "sit", "ip_tnl_card", "act_mirred", "act_tunnel_key",
             "cls_matchall")
@@ -74,10 +64,10 @@ class World:
 
     @staticmethod
     def underlay():
-        ip(["link set lo up"] + [f"link set {name} up" for name in ("in", "none", "full", "csum", "partial")] +
-           ["addr add 192.0.2.1/24 dev in", "addr add 192.0.2.2/24 dev in", "route add 192.0.2.64/27 dev full",
-            "fou add port 5555 ipproto 4", "fou add port 5556 ipproto 47", "fou add port 5557 gue",
-            "fou add port 5558 gue"])
+        run_ip("link set lo up", *(f"link set {name} up" for name in ("in", "none", "full", "csum", "partial")),
+               "addr add 192.0.2.1/24 dev in", "addr add 192.0.2.2/24 dev in", "route add 192.0.2.64/27 dev full",
+               "fou add port 5555 ipproto 4", "fou add port 5556 ipproto 47", "fou add port 5557 gue",
+               "fou add port 5558 gue")
 
     def to_each_peer(self):
         lines = []
@@ -93,7 +83,7 @@ class World:
                 key = "key 2" if "key" not in options else ""
                 words = f"type gretap {ends} {options} {key} {encap.format(fou=5556)}"
             lines += self.add(f"e{n}", "ethernet", words)
-        ip(lines)
+        run_ip(*lines)
 
     def without_remote(self):
         lines = self.add("nbma", "l3", "type gre local 192.0.2.2 key 1 ttl 64")
@@ -103,21 +93,21 @@ class World:
                   "neigh add 10.9.0.1 lladdr 192.0.2.21 dev nbma"]
         for kind, sort in (("ipip", "l3"), ("gre", "l3"), ("gretap", "ethernet"), ("erspan", "ethernet")):
             lines += self.add(f"x{kind}", sort, f"type {kind} external")
-        ip(lines)
+        run_ip(*lines)
         fallback = [("tunl0", "l3"), ("gre0", "l3"), ("gretap0", "ethernet"), ("erspan0", "ethernet")]
-        ip([f"link set {name} {'address 02:00:00:00:00:09 ' * (sort == 'ethernet')}up" for name, sort in fallback])
+        run_ip(*(f"link set {name} {'address 02:00:00:00:00:09 ' * (sort == 'ethernet')}up" for name, sort in fallback))
         self.tunnels += fallback
 
     @staticmethod
     def ports():
-        ip(["link add br0 type bridge mcast_snooping 1", "link add br1 type bridge vlan_filtering 1 stp_state 1",
-            "link add bond0 type bond mode balance-rr", "link add team0 type team",
-            "link set e1 master br0", "link set e2 master br0", "link set e4 master br1", "link set e5 master br1",
-            "link set e7 down", "link set e7 master bond0", "link set e8 down", "link set e8 master team0",
-            "link add link e10 name mv0 type macvlan mode bridge", "link add link e11 name vl0 type vlan id 5",
-            "link add link e13 name vl1 type vlan id 7 protocol 802.1ad",
-            *[f"link set {name} up" for name in "br0 br1 bond0 team0 e7 e8 mv0 vl0 vl1".split()],
-            "addr add 10.3.0.1/24 dev br0"], force=True)
+        run_ip("link add br0 type bridge mcast_snooping 1", "link add br1 type bridge vlan_filtering 1 stp_state 1",
+               "link add bond0 type bond mode balance-rr", "link add team0 type team",
+               "link set e1 master br0", "link set e2 master br0", "link set e4 master br1", "link set e5 master br1",
+               "link set e7 down", "link set e7 master bond0", "link set e8 down", "link set e8 master team0",
+               "link add link e10 name mv0 type macvlan mode bridge", "link add link e11 name vl0 type vlan id 5",
+               "link add link e13 name vl1 type vlan id 7 protocol 802.1ad",
+               *[f"link set {name} up" for name in "br0 br1 bond0 team0 e7 e8 mv0 vl0 vl1".split()],
+               "addr add 10.3.0.1/24 dev br0", force=True)
 
     @staticmethod
     def routes():
@@ -130,7 +120,7 @@ class World:
         lines += [f"route add 2001:db8::2:{n:x} dev g{n}" for n in range(PEERS)]
         lines += ["route add 2001:db8::2:0/112 dev csum", "route add 2001:db8::1:0/112 dev csum",
                   "-f mpls route add 100 dev none"]
-        ip(lines, force=True)
+        run_ip(*lines, force=True)
 
     def redirects(self):
         """Devices from which tc sends everything on, to a tunnel that may not be meant for it."""
@@ -138,7 +128,7 @@ class World:
         for n, target in enumerate(targets[:REDIRECTS]):
             action = "mirror" if n == 5 else "redirect"
             keyed = "action tunnel_key set id 7 src_ip 192.0.2.1 dst_ip 192.0.2.30" if target.startswith("x") else ""
-            ip([f"link add tc{n} type dummy", f"link set tc{n} up"])
+            run_ip(f"link add tc{n} type dummy", f"link set tc{n} up")
             run("tc", "qdisc", "add", "dev", f"tc{n}", "clsact")
             run(*f"tc filter add dev tc{n} egress matchall {keyed} action mirred egress {action} dev {target}".split())
 
