@@ -141,23 +141,15 @@ def clear_is_dropped(name, n0, n1, dev):
     stats.expect(f"{name}: what comes in clear is dropped")
 
 
-def protected_gre(n0, n1, ike):
+def protected(n0, n1, ike, kind, dev, networks):
+    """networks: (name, prefix of the addresses)..."""
     capture = Capture(n0, "v0")
-    traffic("gre", n0, n1, "198.51.100.1", "198.51.100.2")
-    traffic("gre, IPv6", n0, n1, "2001:db8:1::1", "2001:db8:1::2")
-    ike.has("gre")
+    for name, prefix in networks:
+        traffic(name, n0, n1, f"{prefix}1", f"{prefix}2")
+    ike.has(kind)
     capture.close()
-    only_esp("gre", capture)
-    clear_is_dropped("gre", n0, n1, "g1")
-
-
-def protected_ipip(n0, n1, ike):
-    capture = Capture(n0, "v0")
-    traffic("ipip", n0, n1, "203.0.113.1", "203.0.113.2")
-    ike.has("ipip")
-    capture.close()
-    only_esp("ipip", capture)
-    clear_is_dropped("ipip", n0, n1, "i1")
+    only_esp(kind, capture)
+    clear_is_dropped(kind, n0, n1, dev)
 
 
 def new_keys(n0, n1, ike):
@@ -173,8 +165,8 @@ def main():
         without_policy(n0, n1)
         Ike(files, n1, "n1", "none")
         ike = Ike(files, n0, "n0", "trap")
-        protected_gre(n0, n1, ike)
-        protected_ipip(n0, n1, ike)
+        protected(n0, n1, ike, "gre", "g1", (("gre", "198.51.100."), ("gre, IPv6", "2001:db8:1::")))
+        protected(n0, n1, ike, "ipip", "i1", (("ipip", "203.0.113."),))
         new_keys(n0, n1, ike)
 
 

@@ -145,11 +145,15 @@ def made_by_netlink(n0, n1, kind):
     check(f"{kind}: passes a ping", n0.answered(PEER))
 
 
-def second_by_netlink(n0, kind):
-    refuse(f"{kind}: no second one with the same ends", "exists",
-           ip, n0, f"link add t2 type {kind} {ENDPOINTS}", unchanged=n0)
+def no_second(n0, kind, add, ends):
+    """while there is t1, which has these ends"""
+    refuse(f"{kind}: no second one with the same ends", "exists", ip, n0, f"{add.format('t2')} {ends}", unchanged=n0)
     refuse(f"{kind}: no second one of that name", "exists",
-           ip, n0, f"link add t1 type {kind} local 192.0.2.1 remote 192.0.2.9", unchanged=n0)
+           ip, n0, f"{add.format('t1')} local 192.0.2.1 remote 192.0.2.9", unchanged=n0)
+
+
+def second_by_netlink(n0, kind):
+    no_second(n0, kind, f"link add {{}} type {kind}", ENDPOINTS)
     works(f"{kind}: the other kind may have the same ends", ip, n0, f"link add t2 type {OTHER[kind]} {ENDPOINTS}")
     n0.ip("link del t2")
     works(f"{kind}: the same ends by another device", ip, n0, f"link add t2 type {kind} {ENDPOINTS} dev v0")
@@ -240,10 +244,7 @@ def changed_by_ioctl(n0, n1, kind):
 
 
 def second_by_ioctl(n0, kind):
-    refuse(f"{kind}: no second one with the same ends", "exists",
-           ip, n0, f"tunnel add t2 mode {kind} {MOVED}", unchanged=n0)
-    refuse(f"{kind}: no second one of that name", "exists",
-           ip, n0, f"tunnel add t1 mode {kind} local 192.0.2.1 remote 192.0.2.9", unchanged=n0)
+    no_second(n0, kind, f"tunnel add {{}} mode {kind}", MOVED)
     works(f"{kind}: a second one", ip, n0, f"tunnel add t2 mode {kind} local 192.0.2.1 remote 192.0.2.9")
     refuse(f"{kind}: cannot change to the ends of another", "exists",
            ip, n0, f"tunnel change t2 mode {kind} {MOVED}", unchanged=n0)

@@ -254,20 +254,21 @@ def reloaded_under_traffic(n0, n1):
 
 # ------------------------------------------------------------------ autoload
 
+def loads(n0, module, name, line):
+    works(name, ip, n0, f"{line} local 192.0.2.1 remote 192.0.2.3")
+    check(f"loads the right {module}", is_right(module))
+
+
 def loaded_by_netlink(n0):
     remove_modules()
-    works("ip link add type ipip in a namespace", ip, n0, "link add a1 type ipip local 192.0.2.1 remote 192.0.2.3")
-    check("loads the right ipip", is_right("ipip"))
-    works("ip link add type gre", ip, n0, "link add a2 type gre local 192.0.2.1 remote 192.0.2.3")
-    check("loads the right ip_gre", is_right("ip_gre"))
+    loads(n0, "ipip", "ip link add type ipip in a namespace", "link add a1 type ipip")
+    loads(n0, "ip_gre", "ip link add type gre", "link add a2 type gre")
 
 
 def loaded_by_ioctl(n0):
     remove_modules()
-    works("ip tunnel add mode ipip", ip, n0, "tunnel add a1 mode ipip local 192.0.2.1 remote 192.0.2.3")
-    check("loads the right ipip", is_right("ipip"))
-    works("ip tunnel add mode gre", ip, n0, "tunnel add a2 mode gre local 192.0.2.1 remote 192.0.2.3")
-    check("loads the right ip_gre", is_right("ip_gre"))
+    loads(n0, "ipip", "ip tunnel add mode ipip", "tunnel add a1 mode ipip")
+    loads(n0, "ip_gre", "ip tunnel add mode gre", "tunnel add a2 mode gre")
     for module in "tunnel4", "gre", CORE:
         check(f"and the right {module}", is_right(module))
     for dev in "a1", "a2":
