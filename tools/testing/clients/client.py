@@ -168,12 +168,7 @@ class Capture(Port):
 
 def arrives(name, move, ns, peer, address, count, size):
     """move is xfer.tcp or xfer.udp, the address one of the peer's"""
-    error = None
-    try:
-        move(ns.name, peer.name, address, count, size)
-    except (OSError, SystemExit) as caught:
-        error = repr(caught)
-    expect(name, None, error)
+    expect(name, None, xfer.attempt(move, ns.name, peer.name, address, count, size))
 
 
 def traffic(name, ns, peer, address, peer_address):

@@ -49,6 +49,8 @@ __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 MNT_DETACH = 2
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFMTU, SIOCETHTOOL = 0x8913, 0x8914, 0x8921, 0x8946
+IFF_UP, IFF_RUNNING = 0x1, 0x40
 OFFLOADS = {"tx": 0x17, "sg": 0x19, "tso": 0x1f, "gso": 0x24, "gro": 0x2c}      # ETHTOOL_STXCSUM and so on
 MODULES = ("tunnel4", "gre", CORE, "ipip", "ip_gre")    # in an order in which insmod can load them
 
@@ -142,7 +144,7 @@ def with_holders(*names):
 
 def remove_modules(*names):
     """Unload modules, by default all of the tunnels', and before each what uses it."""
-    order = with_holders(*names or ("ipip", "ip_gre", CORE, "gre", "tunnel4"))
+    order = with_holders(*names or MODULES)
     if order:
         rmmod(*order)
 
@@ -150,7 +152,7 @@ def remove_modules(*names):
 def load_test_module(name, *parameters):
     """one of ../kernel, where it is installed or was built"""
     if subprocess.run(["modinfo", name], capture_output=True).returncode == 0:
-        subprocess.run(["modprobe", name, *parameters], check=True)
+        modprobe_with(name, *parameters)
         return
     built = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"../kernel/{name}.ko")
     if not os.path.exists(built):
@@ -194,8 +196,7 @@ class NetNs(wire.Ns):
                            f"net__ipv6__conf__{conf}__router_solicitations": 0,
                            f"net__ipv6__conf__{conf}__addr_gen_mode": 1,
                            f"net__ipv4__conf__{conf}__rp_filter": 0})
-        with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            fcntl.ioctl(sock, 0x8914, struct.pack("16sH22x", b"lo", 1))     # SIOCSIFFLAGS, IFF_UP
+        ifreq(self, SIOCSIFFLAGS, "lo", IFF_UP)
 
     @classmethod
     def next_name(cls):
@@ -236,9 +237,6 @@ class NetNs(wire.Ns):
         subprocess.run(["tc", "-n", self.name, "-batch", "-"], check=True,
                        input="\n".join(lines) + "\n", text=True)
 
-    def ethtool(self, *words):
-        self.run("ethtool", *words)
-
     def offloads(self, dev, on, *names):
         """Switch those that the device has on or off, as "ethtool -K" does; by default all of transmission."""
         with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -246,7 +244,7 @@ class NetNs(wire.Ns):
                 value = array.array("I", [OFFLOADS[name], on])
                 request = struct.pack("16sP16x", dev.encode(), value.buffer_info()[0])
                 try:
-                    fcntl.ioctl(sock, 0x8946, request)      # SIOCETHTOOL
+                    fcntl.ioctl(sock, SIOCETHTOOL, request)
                 except OSError as error:
                     if error.errno != errno.EOPNOTSUPP:
                         raise
@@ -257,9 +255,7 @@ class NetNs(wire.Ns):
         return values[self.counters.NAMES.index(name)]
 
     def mtu(self, dev):
-        with self.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            answer = fcntl.ioctl(sock, 0x8921, struct.pack("16s24x", dev.encode()))         # SIOCGIFMTU
-        return struct.unpack_from("=i", answer, 16)[0]
+        return ifreq(self, SIOCGIFMTU, dev)
 
     def has_dev(self, dev):
         """To ask for it by name would load modules, of gre0 and the like."""
@@ -367,11 +363,16 @@ class Stats:
         expect(name, want, until(want, lambda: self.moved(deltas)))
 
 
+def ifreq(ns, number, dev, value=0):
+    """an ioctl of a device -> the value that came back"""
+    with ns.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, number, struct.pack("16si20x", dev.encode(), value))
+    return struct.unpack_from("=i", answer, 16)[0]
+
+
 def is_running(ns, dev):
     """up, with a queue to send by"""
-    with ns.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        answer = fcntl.ioctl(sock, 0x8913, struct.pack("16s24x", dev.encode()))     # SIOCGIFFLAGS
-    return bool(struct.unpack_from("=H", answer, 16)[0] & 0x40)                     # IFF_RUNNING
+    return bool(ifreq(ns, SIOCGIFFLAGS, dev) & IFF_RUNNING)
 
 
 def veth_pair(n0, dev0, addr0, n1, dev1, addr1):

@@ -409,7 +409,7 @@ def send(ns, dev, peer_ns, peer_dev, *packets):
 
 
 def silent(ns, address, dev=None, source=None):
-    """-> 0 if nobody answers an echo request, 1 if somebody does"""
+    """whether nobody answers an echo request"""
     v6 = ":" in address
     kind = (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) if v6 else \
         (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
@@ -423,16 +423,16 @@ def silent(ns, address, dev=None, source=None):
             sock.connect((address, 0))
             sock.send(ask)
         except OSError:
-            return 0
+            return True
         settle()
         sock.setblocking(False)
         while True:
             try:
                 answer = sock.recv(65536)[0 if v6 else 20:]
             except OSError:
-                return 0
+                return True
             if answer[0] == (129 if v6 else 0) and answer[4:] == ask[4:]:
-                return 1
+                return False
 
 
 def stream(dev, packet):

@@ -139,16 +139,16 @@ def every_option(u0, kind):
              for n, options in enumerate(itertools.product(("fou", "gue"), FLAGS, (None, 7000)), 20)]
     run_ip(*(line for dev, remote, encap, flags, sport in cases
              for line in add(dev, kind, remote, encap, f"encap-sport {sport or 'auto'} {flags}")))
-    links = {link["ifname"]: link for link in show("link", "show")}
+    made = {link["ifname"]: link for link in show("link", "show")}
     for dev, remote, encap, flags, sport in cases:
         name = f"{kind} {encap} {flags} {sport or 'auto'}"
         check, remcsum = "encap-csum" in flags, "remcsum" in flags
         # Remote checksum offload has an option of 8 bytes in GUE.
         extra = EXTRA[encap] + 8 * (encap == "gue" and remcsum)
-        expect(f"{name}: MTU", 1500 - HEAD[kind] - extra, links[dev]["mtu"])
+        expect(f"{name}: MTU", 1500 - HEAD[kind] - extra, made[dev]["mtu"])
         expect(f"{name}: is shown", {
             "type": encap, "sport": sport or 0, "dport": DPORT, "csum": check, "csum6": False, "remcsum": remcsum},
-            links[dev]["linkinfo"]["info_data"]["encap"])
+            made[dev]["linkinfo"]["info_data"]["encap"])
         Tunnel(u0, dev, kind, remote, encap, sport, check).sends_in_udp(name, plain(kind))
     run_ip(*(f"link del {dev}" for dev, *_ in cases))
 

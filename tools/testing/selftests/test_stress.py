@@ -86,21 +86,13 @@ def echo_requests(address):
             time.sleep(0.005)
 
 
-def datagrams(n1, n2, address):
-    """-> what is wrong about them"""
-    try:
-        xfer.udp(n1.name, n2.name, address, COUNT, SIZE)
-    except (OSError, SystemExit) as error:
-        return [f"{address}: {error!r}"]
-    return []
-
-
 def send_meanwhile(n1, n2, churning):
     """-> how many datagrams for each of the two, what was wrong about them"""
     count, wrong = 0, []
     while not all(future.done() for future in churning):
         for address in STAY.values():
-            wrong += datagrams(n1, n2, address)
+            error = xfer.attempt(xfer.udp, n1.name, n2.name, address, COUNT, SIZE)
+            wrong += [f"{address}: {error}"] * bool(error)
         count += COUNT
     return count, wrong
 

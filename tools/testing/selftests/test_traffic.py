@@ -84,12 +84,7 @@ def counted(net, name, dev, packets, size, action):
 
 
 def transfer(net, name, move, *args):
-    try:
-        move(net.h1.name, net.h2.name, *args)
-        result = None
-    except (OSError, SystemExit) as error:
-        result = repr(error)
-    expect(name, None, result)
+    expect(name, None, xfer.attempt(move, net.h1.name, net.h2.name, *args))
 
 
 def transfers(net, name, address):

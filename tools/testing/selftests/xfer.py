@@ -1,12 +1,9 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Move bytes over TCP, or datagrams over UDP, and be sure they all came.
 
-    xfer.py tcp|udp NS PEER_NS ADDRESS COUNT [SIZE]
-
-Sends COUNT writes (datagrams) of SIZE bytes (1000) from NS to ADDRESS, which
-is PEER_NS's; every datagram is waited for. Prints what arrived other than it
-was sent, and exits 1, or else prints nothing.
+tcp() and udp() send COUNT writes (datagrams) of SIZE bytes from a namespace to
+an address of another one; every datagram is waited for. What arrives other than
+it was sent ends the program, or what attempt() calls.
 """
 
 import hashlib
@@ -73,18 +70,15 @@ def udp(ns, peer_ns, address, count, size):
             sys.exit(f"datagram {number} did not arrive as it was sent")
 
 
-def transfer(ns, peer_ns, address, count, size, datagrams=10):
-    """TCP, then datagrams over UDP -> None, or what went wrong"""
+def attempt(move, *args):
+    """tcp() or udp() with its arguments -> None, or what went wrong"""
     try:
-        tcp(ns, peer_ns, address, count, size)
-        udp(ns, peer_ns, address, datagrams, 1200)
+        move(*args)
     except (OSError, SystemExit) as error:
         return repr(error)
     return None
 
 
-if __name__ == "__main__":
-    if len(sys.argv) not in (6, 7):
-        sys.exit(__doc__)
-    {"tcp": tcp, "udp": udp}[sys.argv[1]](
-        *sys.argv[2:5], int(sys.argv[5]), int((sys.argv[6:] or [1000])[0]))
+def transfer(ns, peer_ns, address, count, size, datagrams=10):
+    """TCP, then datagrams over UDP -> None, or what went wrong"""
+    return attempt(tcp, ns, peer_ns, address, count, size) or attempt(udp, ns, peer_ns, address, datagrams, 1200)

@@ -15,6 +15,7 @@ sys.path[:0] = [os.path.join(HERE, "../selftests"), os.path.join(HERE, "../../ip
 
 import ksft         # noqa: E402
 import modules      # noqa: E402
+from ksft import remove_modules     # noqa: E402
 
 IPTNL = os.path.join(HERE, "../../iptnl/iptnl")
 STATE = "/run/iptnl/state.json"
@@ -74,10 +75,6 @@ def output(ns, *words):
 def whose():
     """-> where the four modules come from"""
     return sorted({modules.owner(name) for name in CARRIED})
-
-
-def remove_modules():
-    ksft.remove_modules("ipip", "ip_gre", "ip_tunnel_core", "gre", "tunnel4")
 
 
 def begin_in_tree():

@@ -176,10 +176,7 @@ link set made name t9
 """)
 
     def settings(self):
-        with self.ns.enter:
-            for name, value in SYSCTLS.items():
-                with open("/proc/sys/" + name, "w") as file:
-                    file.write(str(value))
+        self.ns.sysctl(**SYSCTLS)
         devices = self.ns.devices()
         with open(os.open(RPS_CPUS, os.O_WRONLY, dir_fd=devices), "w") as file:
             file.write("1")
