@@ -73,7 +73,7 @@ def manager(name, script):
             ["ip", "netns", "exec", n0.name, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
              "--propagation", "private", "sh", "-exc", "mount -t tmpfs tmpfs /run\n" + script],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        there = until(True, lambda: shown(n0), 60)
+        there = until(True, lambda: shown(n0), 300)     # emulated, beside other machines, netplan needs a minute
         # The first process of its namespace takes all others along; it may have dropped what ends it with its parent.
         with open("/proc/%d/task/%d/children" % (process.pid, process.pid)) as file:
             for child in file.read().split():
