@@ -26,10 +26,18 @@ import pkt          # noqa: E402
 import tunctl       # noqa: E402
 from wire import sysctl     # noqa: E402
 
+ADDRESS, BROADCAST, MTU, LINKINFO, LINK_NETNSID = 1, 2, 4, 18, 37   # IFLA_
+INFO_KIND, INFO_DATA = 1, 2     # IFLA_INFO_
+GRE_KEY = 0x2000
+RTM_NEWROUTE, RTA_DST, RTA_OIF = 24, 1, 4
+RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 253, 1
+ARPHRD_ETHER = 1
 NAMESPACES = ["fz0", "fz1", "fz2"]
-DEVICES = [f"d{n}" for n in range(12)] + ["tunl0", "gre0", "gretap0", "erspan0"]
+FALLBACK = {"tunl0": "ipip", "gre0": "gre", "gretap0": "gretap", "erspan0": "erspan"}
+DEVICES = [f"d{n}" for n in range(12)] + list(FALLBACK)
 KINDS = ["ipip", "gre", "gretap", "erspan"]
-MODULES = ["fou", "ipip", "ip_gre", "gre", "tunnel4", "ip_tunnel_core", "sit", "xfrm4_tunnel", "ip_vti"]
+MODULES = ["fou", "fou", "fou", "fou", "ipip", "ip_gre", "gre", "tunnel4", "ip_tunnel_core", "sit", "xfrm4_tunnel",
+           "ip_vti"]
 
 ADDRESSES = ["192.0.2.1", "192.0.2.16", "192.0.2.17", "0.0.0.0", "192.0.2.2", "198.51.100.1", "224.0.0.5", "127.0.0.1",
              "255.255.255.255", "240.0.0.1"]
@@ -62,6 +70,49 @@ AROUND = ["addr add 192.0.2.1/24 dev u0", "addr del 192.0.2.1/24 dev u0", "route
           "neigh replace 10.0.0.9 lladdr 192.0.2.16 dev d0", "link add link d0 name vl0 type vlan id 3",
           "link add link d3 name mv0 type macvlan"]
 UNDERLAY = ["link set in up", "link set none up", "route add 192.0.2.64/26 dev none", "route add 10.1.0.0/16 dev none"]
+
+
+# ------------------------------------------------------------- what there is
+
+def picture(ns, dev):
+    """-> what can be compared of a device: without its number, and Ethernet addresses, which are random"""
+    for head, attrs in links.dump(ns, links.SKIP_STATS):
+        if links.name_of(attrs) == dev:
+            _, _, kind, _, flags, _ = struct.unpack("=BBHiII", head)
+            kept = {MTU, LINKINFO} | ({ADDRESS, BROADCAST} if kind != ARPHRD_ETHER else set())
+            values = [f"{number}:{value.hex()}" for number, value in attrs if number in kept]
+            return f"type {kind} flags {flags:x} {' '.join(values)}"
+    return "none"
+
+
+def ends(kind, data):
+    """-> what makes a tunnel: no other of its kind may have the same"""
+    table = nl.table(nl.IPTUN if kind == "ipip" else nl.GRE)
+    value = {name: data.get(number, b"") for name, (number, _) in table.items()}
+    if "COLLECT_METADATA" in value and table["COLLECT_METADATA"][0] in data:
+        return kind, "external"
+    keyed = kind != "ipip" and struct.unpack(">H", value["IFLAGS"])[0] & GRE_KEY
+    if kind == "erspan" and value["ERSPAN_VER"] == b"\0":
+        keyed = False           # type I has no session
+    return kind, value["LINK"], value["LOCAL"], value["REMOTE"], keyed and value["IKEY"]
+
+
+def wrong(ns):
+    """-> what can be true of no namespace, or None"""
+    seen = {}
+    for _, attrs in links.dump(ns, links.SKIP_STATS):
+        attrs = dict(attrs)
+        info = dict(links.attributes(attrs.get(LINKINFO, b"")))
+        kind = info.get(INFO_KIND, b"").rstrip(b"\0").decode()
+        dev = attrs[links.IFNAME].rstrip(b"\0").decode()
+        if kind not in KINDS or LINK_NETNSID in attrs or dev in FALLBACK:
+            continue
+        if kind in ("gretap", "erspan") and attrs[ADDRESS][0] & 1:
+            return f"{ns}: {dev} has a group's Ethernet address"
+        other = seen.setdefault(ends(kind, dict(links.attributes(info.get(INFO_DATA, b"")))), dev)
+        if other != dev:
+            return f"{ns}: {other} and {dev} are the same tunnel"
+    return None
 
 
 # ---------------------------------------------------------------- operations
@@ -102,8 +153,7 @@ def attributes(rng, kind):
 
 def kind_of(dev):
     """Most devices of a name are of one kind, or every second request would be for another's."""
-    fallback = {"tunl0": "ipip", "gre0": "gre", "gretap0": "gretap", "erspan0": "erspan"}
-    return fallback.get(dev) or KINDS[int(dev[1:]) * len(KINDS) // 12]
+    return FALLBACK.get(dev) or KINDS[int(dev[1:]) * len(KINDS) // 12]
 
 
 def netlink(rng, ns, dev):
@@ -134,11 +184,11 @@ def device(rng, ns, dev):
 
 def around(rng, ns, _):
     what = rng.randrange(100)
-    if what < 3:
-        return ["unload", rng.choice(MODULES)]
     if what < 10:
+        return ["unload", rng.choice(MODULES)]
+    if what < 22:
         return ["load", rng.choice(MODULES)]
-    if what < 40:
+    if what < 45:
         name, values = rng.choice(SYSCTLS)
         return ["sysctl", ns, name, rng.choice(values)]
     if what < 60:
@@ -149,9 +199,22 @@ def around(rng, ns, _):
 def operation(seed, number):
     """-> its words"""
     rng = random.Random(seed << 32 | number)
-    what = rng.choices((netlink, ioctl, device, around), (60, 18, 18, 4))[0]
+    what = rng.choices((netlink, ioctl, device, around), (58, 18, 18, 6))[0]
     ns = rng.choice(NAMESPACES[:1] * 4 + NAMESPACES)
     return what(rng, ns, rng.choice(DEVICES[:12] * 3 + DEVICES[12:]))
+
+
+def episode(seed, number):
+    """-> a few operations on a few devices, for two sets of modules to be compared"""
+    rng = random.Random(seed << 32 | number)
+    devices = rng.sample(DEVICES[:12], 2)
+    return [rng.choices((netlink, ioctl, plain), (6, 3, 2))[0](rng, NAMESPACES[0], rng.choice(devices))
+            for _ in range(rng.randrange(2, 8))]
+
+
+def plain(rng, ns, dev):
+    what = rng.choice("del up down mtu".split())
+    return [what, ns, dev, *([rng.choice(LINK_VALUES["MTU"])] if what == "mtu" else [])]
 
 
 # ----------------------------------------------------------------- carry out
@@ -175,6 +238,21 @@ class Kernel:
         self.do_sysctl(ns, "ipv4/ip_forward", "1")
         self.traffic = subprocess.Popen(["ip", "netns", "exec", ns, *inject, "receive:in:outer", "gro:in:outer",
                                          "receive:in:inner"], stdout=subprocess.DEVNULL)
+
+    def close(self):
+        for ns in NAMESPACES:
+            os.close(self.files.pop(ns))
+            self.sockets.pop(ns).close()
+            subprocess.run(["ip", "netns", "del", ns], check=True)
+
+    def episode(self, operations):
+        """-> [(errno or "", what the device is then)]; afterwards all is as before"""
+        told = []
+        for words in operations:
+            told.append((getattr(self, "do_" + words[0])(*words[1:]), picture(words[1], words[2])))
+        for words in operations:
+            self.do_del(words[1], words[2])
+        return told
 
     def make(self, ns):
         subprocess.run(["ip", "netns", "add", ns], check=True)
@@ -221,7 +299,28 @@ class Kernel:
         return self.link(ns, dev, 17)
 
     def do_up(self, ns, dev):
-        return self.link(ns, dev, flags=1, change=1)
+        """and send some of the traffic there"""
+        answer = self.link(ns, dev, flags=1, change=1)
+        if not answer and dev in DEVICES:
+            self.route(ns, 16 * DEVICES.index(dev), dev)
+        return answer
+
+    def route(self, ns, host, dev):
+        """RTM_NEWROUTE, or replace it: 10.2.0.HOST/28"""
+        body = struct.pack("=8BI", socket.AF_INET, 28, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_LINK, RTN_UNICAST,
+                           0)
+        body += nl.attribute(RTA_DST, bytes((10, 2, 0, host))) + \
+            nl.attribute(RTA_OIF, struct.pack("=I", self.index(ns, dev)))
+        return self.request(ns, struct.pack("=IHHII", 16 + len(body), RTM_NEWROUTE, 0x505, 1, 0) + body)
+
+    @staticmethod
+    def index(ns, dev):
+        """-> its number, or 0"""
+        with pkt.in_netns(ns):
+            try:
+                return socket.if_nametoindex(dev)
+            except OSError:
+                return 0
 
     def do_down(self, ns, dev):
         return self.link(ns, dev, change=1)
@@ -233,12 +332,8 @@ class Kernel:
         return self.set(ns, dev, f"@NET_NS_FD={self.files[target]}")
 
     def do_rename(self, ns, dev, new):
-        with pkt.in_netns(ns):
-            try:
-                index = socket.if_nametoindex(dev)
-            except OSError:
-                return "ENODEV"
-        return self.set(ns, f"index:{index}", f"@IFNAME={new}")
+        index = self.index(ns, dev)
+        return self.set(ns, f"index:{index}", f"@IFNAME={new}") if index else "ENODEV"
 
     @staticmethod
     def do_dump(ns):

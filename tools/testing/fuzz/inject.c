@@ -9,6 +9,10 @@
  *	--show		print the tape of that input, or of input "from", and its packet
  *	--progress FILE	write the number of the input that is next into FILE
  *	--careful	one input at a time, and FILE says which
+ *	--log FILE	write a struct record for each input; leave out what is in
+ *			doc/differences.md
+ *	--counts	with what the devices count because of each input
+ *	--frames N,...	print what was sent because of these inputs, too
  *
  * A WAY is SORT:DEVICE:LAYER, where LAYER is outer, inner or ethernet and SORT is
  *	receive		as by the driver of that card of ../kernel/card.c
@@ -19,7 +23,7 @@
  *	tap, tun	written to a tap or tun device that is made here, with a virtio header
  *
  * What a way refuses is counted, since the kernel checks a virtio header before
- * anybody else sees it. Prints one line of counts at the end.
+ * anybody else sees it. Prints a line of counts for each way at the end.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -38,7 +42,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "difference.h"
 #include "packet.h"
+#include "record.h"
 
 #define GSO_UDP_L4	5		/* VIRTIO_NET_HDR_GSO_UDP_L4, since 6.2 */
 #define BLOCK		64		/* inputs by the same way, and written in one go */
@@ -46,6 +52,8 @@
 #define ORDERS_MAX	(4 << 20)	/* bytes */
 #define KEPT_MAX	(8 << 20)
 #define PROGRESS	4096		/* inputs */
+#define SILENCE		20		/* tenths of a second */
+#define GRO_GROUP	4		/* inputs that go through GRO together, and have one record */
 
 enum sort { RECEIVE, GRO, TRANSMIT, PACKET, DATAGRAM, TAP, TUN };
 
@@ -66,7 +74,8 @@ static struct way {
 static unsigned int ways_count;
 
 static unsigned long long seed = 1, from, count = 1;
-static bool careful, show;
+static bool careful, show, logging, counts;
+static unsigned long left_out;
 static int progress = -1, card = -1;
 
 /* struct card_order of ../kernel/card.c */
@@ -85,10 +94,12 @@ struct order {
 	uint16_t protocol;
 };
 
-enum { ORDER_RECEIVE, ORDER_GRO, ORDER_TRANSMIT, ORDER_NUMBER, ORDER_TRANSMIT_L3 };
+enum { ORDER_RECEIVE, ORDER_GRO, ORDER_TRANSMIT, ORDER_NUMBER, ORDER_TRANSMIT_L3, ORDER_MARK };
 enum { TYPE_NONE, TYPE_TCP4, TYPE_TCP6, TYPE_UDP };
-enum { FLAG_DODGY = 1, FLAG_SUMMED = 2, FLAG_SUM_LEFT = 4, FLAG_CLONED = 16, FLAG_SHARED = 32 };
+enum { FLAG_DODGY = 1, FLAG_SUMMED = 2, FLAG_SUM_LEFT = 4, FLAG_CLONED = 16, FLAG_SHARED = 32,
+       FLAG_COUNTS = 64 };
 
+#define CARD_MIN		20	/* bytes */
 #define ETHERNET		14	/* bytes of its header */
 #define ETHERNET_ADDRESSES { 2, 0, 0, 0, 0xca, 1, 2, 0, 0, 0, 1, 1 }
 
@@ -125,24 +136,60 @@ static void write_orders(void)
 			err(1, "/dev/ip_tnl_card");
 		done += size;
 	}
-	if (orders_len && read(card, kept, sizeof(kept)) < 0 && errno != EOVERFLOW)
+	if (!orders_len)
+		return;
+	size = read(card, kept, sizeof(kept));
+	if (size < 0 && (logging || errno != EOVERFLOW))
 		err(1, "reading /dev/ip_tnl_card");
+	if (logging)
+		record_kept(kept, size);
 	orders_len = 0;
 }
 
+/* Until nothing is sent by itself any more, as reports of multicast listeners are. */
+static void wait_for_silence(void)
+{
+	static uint8_t kept[KEPT_MAX];
+	unsigned int quiet = 0;
+
+	while (quiet < SILENCE) {
+		usleep(100000);
+		if (read(card, kept, sizeof(kept)))
+			quiet = 0;
+		else
+			quiet++;
+	}
+}
+
+static void add_mark(uint64_t mark)
+{
+	struct order *o = (struct order *)(orders + orders_len);
+
+	memset(o, 0, sizeof(*o));
+	o->what = ORDER_MARK;
+	o->flags = counts ? FLAG_COUNTS : 0;
+	o->len = sizeof(mark);
+	memcpy(o + 1, &mark, sizeof(mark));
+	orders_len += sizeof(*o) + sizeof(mark);
+}
+
 /* A GSO packet of what the packet ends with, if that can be one. */
-static void describe_gso(struct order *o, struct tape *t, const struct packet *p, size_t shift)
+static void describe_gso(struct order *o, struct tape *t, struct packet *p, size_t shift)
 {
 	static const uint16_t sizes[] = { 1448, 536, 1000, 100, 1 };
 	size_t header = p->transport_protocol == 6 ? 20 : 8;
 	uint16_t size = tape_pick(t, sizes);
 
-	if (!p->transport || p->transport + header >= p->len)
+	if (!p->transport || p->transport + header >= p->len || (logging && p->mutated))
 		return;
+	if (logging || !tape_one_in(t, 8))
+		packet_leave_checksum(p);
 	o->flags |= FLAG_SUM_LEFT;
 	o->csum_start = shift + p->transport;
 	o->csum_offset = p->transport_protocol == 6 ? 16 : 6;
 	if (p->len - p->transport - header <= size || tape_one_in(t, 4))
+		return;
+	if (logging && difference_gso(size))
 		return;
 	o->type = p->transport_protocol == 17 ? TYPE_UDP : p->ipv6 ? TYPE_TCP6 : TYPE_TCP4;
 	o->gso_size = size;
@@ -173,10 +220,6 @@ static void add_order(const struct way *way, struct tape *t)
 		describe_gso(o, t, &packet, o->len);
 	memcpy(data + o->len, packet.data, packet.len);
 	o->len += packet.len;
-	if (o->len < 20) {
-		memset(data + o->len, 0, 20 - o->len);
-		o->len = 20;
-	}
 	if (tape_one_in(t, 4))
 		o->head = 14 + tape_below(t, o->len < 214 ? o->len - 14 : 200);
 	else if (o->len > 16000)
@@ -213,6 +256,8 @@ static struct virtio_net_hdr any_virtio_header(struct tape *t)
 
 	if (tape_one_in(t, 8))
 		header.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
+	if (logging && difference_gso(header.gso_size))
+		header.gso_type = VIRTIO_NET_HDR_GSO_NONE;
 	return header;
 }
 
@@ -225,22 +270,23 @@ static struct virtio_net_hdr right_virtio_header(struct tape *t, size_t link)
 		.csum_offset	= packet.transport_protocol == 6 ? 16 : 6,
 	};
 
+	packet_leave_checksum(&packet);
 	if (packet.len <= packet.transport + 300)
 		return header;
 	if (packet.transport_protocol == 17)
 		header.gso_type = GSO_UDP_L4;
 	else
 		header.gso_type = packet.ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
-	header.gso_size = 100 + tape_below(t, 1400);
+	header.gso_size = 100 + tape_below(t, logging ? 400 : 1400);
 	header.hdr_len = header.csum_start + 20;
 	return header;
 }
 
 static struct virtio_net_hdr virtio_header(struct tape *t, size_t link)
 {
-	if (tape_one_in(t, 4))
+	if (!logging && tape_one_in(t, 4))
 		return any_virtio_header(t);
-	if (packet.transport && tape_one_in(t, 2))
+	if (packet.transport && tape_one_in(t, 2) && !packet.mutated)
 		return right_virtio_header(t, link);
 	return (struct virtio_net_hdr){ .flags = 0 };
 }
@@ -280,6 +326,19 @@ static ssize_t send_datagram(const struct way *way, struct tape *t)
 	};
 
 	return sendto(way->fd, packet.data, packet.len, 0, (struct sockaddr *)&to, sizeof(to));
+}
+
+static ssize_t send_frame(const struct way *way, struct tape *t)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = way->ifindex };
+	struct virtio_net_hdr header = virtio_header(t, 0);
+	struct iovec parts[] = { { &header, sizeof(header) }, { packet.data, packet.len } };
+	const struct msghdr message = { &to, sizeof(to), parts, 2, NULL, 0, 0 };
+
+	/* Without a protocol iptnl's gre devices look at the packet; see doc/differences.md */
+	if (way->layer != LAYER_ETHERNET && (logging || tape_one_in(t, 2)))
+		to.sll_protocol = htons(packet.protocol);
+	return sendmsg(way->fd, &message, 0);
 }
 
 static int open_socket(const struct way *way)
@@ -359,33 +418,47 @@ static void count_result(struct way *way, bool accepted)
 		way->refused++;
 }
 
+static void print_packet(const struct way *way)
+{
+	size_t i;
+
+	printf("%s:%s:%s protocol %04x, %zu bytes: ", sorts[way->sort], way->device,
+	       layers[way->layer], packet.protocol, packet.len);
+	for (i = 0; i < packet.len && i < 512; i++)
+		printf("%02x", packet.data[i]);
+	putchar('\n');
+}
+
+static bool is_left_out(const struct way *way)
+{
+	if (!logging || !difference(&packet, way->layer))
+		return false;
+	left_out++;
+	return true;
+}
+
 /* The first byte of a tape says which way the packet takes. */
 static void run(struct tape *t)
 {
 	struct way *way = &ways[tape_below(t, ways_count)];
 
 	packet_make(&packet, t, way->layer);
+	if (way->sort <= TRANSMIT && packet.len < CARD_MIN) {
+		memset(packet.data + packet.len, 0, CARD_MIN - packet.len);
+		packet.len = CARD_MIN;
+	}
+	if (is_left_out(way))
+		return;
 	if (way->sort <= TRANSMIT) {
 		add_order(way, t);
 		way->accepted++;
+	} else if (way->sort == PACKET) {
+		count_result(way, send_frame(way, t) >= 0);
 	} else if (way->sort == DATAGRAM) {
 		count_result(way, send_datagram(way, t) >= 0);
 	} else {
 		count_result(way, write_frame(way, t) >= 0);
 	}
-}
-
-static void print_packet(struct tape *t)
-{
-	struct way *way = &ways[tape_below(t, ways_count)];
-	size_t i;
-
-	packet_make(&packet, t, way->layer);
-	printf("%s:%s:%s protocol %04x, %zu bytes: ", sorts[way->sort], way->device,
-	       layers[way->layer], packet.protocol, packet.len);
-	for (i = 0; i < packet.len && i < 512; i++)
-		printf("%02x", packet.data[i]);
-	putchar('\n');
 }
 
 /* ---- all of it */
@@ -408,6 +481,22 @@ static void make_tape(struct tape *t, unsigned long long number)
 	t->data[0] = first.data[0];
 }
 
+/* What the packet causes has been sent before the next one is made. */
+static void mark(const struct way *way, unsigned long long number)
+{
+	unsigned long long last = way->sort == GRO ? number | (GRO_GROUP - 1) : number;
+
+	if (record_is_shown(last)) {
+		printf("input %llu ", last);
+		print_packet(way);
+	}
+	if (number != last)
+		return;
+	add_mark((uint64_t)(way - ways) << 32 | number);
+	if (way->sort > TRANSMIT)
+		write_orders();
+}
+
 static void run_all(void)
 {
 	unsigned long long number;
@@ -418,6 +507,8 @@ static void run_all(void)
 			say_progress(number);
 		make_tape(&tape, number);
 		run(&tape);
+		if (logging)
+			mark(&ways[tape.data[0] % ways_count], number);
 		if (!careful && (number + 1) % BLOCK && orders_len < ORDERS_MAX)
 			continue;
 		write_orders();
@@ -442,8 +533,10 @@ static void report(void)
 	unsigned int i;
 
 	for (i = 0; i < ways_count; i++)
-		printf("%s:%s:%s %lu %lu\n", sorts[ways[i].sort], ways[i].device,
+		printf("way %s:%s:%s %lu %lu\n", sorts[ways[i].sort], ways[i].device,
 		       layers[ways[i].layer], ways[i].accepted, ways[i].refused);
+	if (logging)
+		printf("left-out %lu\n", left_out);
 }
 
 int main(int argc, char **argv)
@@ -451,9 +544,11 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "seed", 1, 0, 's' }, { "from", 1, 0, 'f' }, { "count", 1, 0, 'c' },
 		{ "tape", 1, 0, 't' }, { "progress", 1, 0, 'p' }, { "careful", 0, 0, 'C' },
-		{ "show", 0, 0, 'S' }, { 0 },
+		{ "show", 0, 0, 'S' }, { "log", 1, 0, 'l' }, { "frames", 1, 0, 'F' },
+		{ "counts", 0, 0, 'N' }, { 0 },
 	};
 	struct tape tape = { .len = 0 };
+	struct way *way;
 	bool one = false;
 	int option;
 
@@ -481,6 +576,16 @@ int main(int argc, char **argv)
 		case 'C':
 			careful = true;
 			break;
+		case 'l':
+			record_open(optarg);
+			logging = true;
+			break;
+		case 'F':
+			record_show(optarg);
+			break;
+		case 'N':
+			counts = true;
+			break;
 		case 'S':
 			show = true;
 			break;
@@ -492,11 +597,17 @@ int main(int argc, char **argv)
 		add_way(argv[optind]);
 	if (!ways_count)
 		errx(2, "no way given");
+	if (logging) {
+		open_card();
+		wait_for_silence();
+	}
 	if (show && !one)
 		make_tape(&tape, from);
 	if (show) {
 		tape_print(&tape);
-		print_packet(&tape);
+		way = &ways[tape_below(&tape, ways_count)];
+		packet_make(&packet, &tape, way->layer);
+		print_packet(way);
 	} else if (one) {
 		run(&tape);
 		write_orders();

@@ -7,17 +7,10 @@
 #define DEPTH_MAX	4		/* headers inside each other, by then payload only */
 #define HEADERS_MAX	1024		/* bytes of all headers together */
 
-#define GRE_CSUM	0x8000
-#define GRE_KEY		0x2000
-#define GRE_SEQ		0x1000
-
 /* As in world.py: our ends, our peers', and what is behind them. */
 static const uint32_t ours[] = { 0xc0000201, 0xc0000202, 0xe0000105, 0xffffffff, 0x7f000001 };
-static const uint16_t fou_ports[] = { 5555, 5556, 5557, 5558, 4754, 53 };
+static const uint16_t fou_ports[] = { FOU_IP4, FOU_GRE, FOU_GUE, FOU_GUE_CSUM, 4754, 53 };
 static const uint32_t keys[] = { 7, 1, 0, 2, 0xffffffff };
-
-#define PEERS		0xc0000210	/* 192.0.2.16 and up */
-#define PEERS_COUNT	96
 
 static void put(struct packet *p, const void *data, size_t len)
 {
@@ -41,16 +34,15 @@ static void put32(struct packet *p, uint32_t value)
 
 static void set16(struct packet *p, size_t at, uint16_t value)
 {
-	p->data[at] = value >> 8;
-	p->data[at + 1] = value;
+	packet_set16(p->data + at, value);
 }
 
-static uint32_t sum(const uint8_t *data, size_t len, uint32_t start)
+uint32_t packet_sum(const uint8_t *data, size_t len, uint32_t start)
 {
 	size_t i;
 
 	for (i = 0; i + 1 < len; i += 2)
-		start += data[i] << 8 | data[i + 1];
+		start += packet_get16(data + i);
 	if (len & 1)
 		start += data[len - 1] << 8;
 	while (start >> 16)
@@ -63,7 +55,7 @@ static void set_sum(struct packet *p, struct tape *t, size_t from, size_t to, si
 		    uint32_t start)
 {
 	set16(p, at, 0);
-	set16(p, at, ~sum(p->data + from, to - from, start) ^ tape_one_in(t, 32));
+	set16(p, at, ~packet_sum(p->data + from, to - from, start) ^ tape_one_in(t, 32));
 }
 
 static void put_ip4(struct packet *p, struct tape *t, int depth, bool from_us);
@@ -97,6 +89,7 @@ static void remember_transport(struct packet *p, struct outside ip, size_t at,
 			       uint8_t protocol)
 {
 	p->transport = at;
+	p->network = ip.at;
 	p->transport_protocol = protocol;
 	p->ipv6 = ip.ipv6;
 }
@@ -106,7 +99,7 @@ static void set_transport_sum(struct packet *p, struct tape *t, struct outside i
 			      uint8_t protocol, size_t field)
 {
 	const uint8_t *addresses = p->data + ip.at + (ip.ipv6 ? 8 : 12);
-	uint32_t pseudo = sum(addresses, ip.ipv6 ? 32 : 8, protocol + p->len - at);
+	uint32_t pseudo = packet_sum(addresses, ip.ipv6 ? 32 : 8, protocol + p->len - at);
 
 	set_sum(p, t, at, p->len, at + field, pseudo);
 }
@@ -442,16 +435,24 @@ static void put_ethernet(struct packet *p, struct tape *t, int depth)
 
 /* ---- the whole */
 
+static void flip(struct packet *p, struct tape *t)
+{
+	size_t limit = p->len < 128 ? p->len : 128;
+
+	p->data[tape_below(t, limit)] ^= tape_below(t, 256);
+}
+
 static void mutate(struct packet *p, struct tape *t)
 {
 	unsigned int flips = tape_one_in(t, 8) ? 1 + tape_below(t, 4) : 0;
-	size_t limit = p->len < 128 ? p->len : 128;
+	bool cut = tape_one_in(t, 8), longer = tape_one_in(t, 16);
 
-	while (flips-- && limit)
-		p->data[tape_below(t, limit)] ^= tape_below(t, 256);
-	if (tape_one_in(t, 8) && p->len)
+	p->mutated = flips || cut || longer;
+	while (flips-- && p->len)
+		flip(p, t);
+	if (cut && p->len)
 		p->len = p->len < 160 ? tape_below(t, p->len) : tape_below(t, 160);
-	if (tape_one_in(t, 16))
+	if (longer)
 		put_data(p, t);
 }
 
@@ -460,6 +461,15 @@ static uint16_t protocol_of(const struct packet *p, enum packet_layer first)
 	if (first == LAYER_ETHERNET)
 		return 0x6558;
 	return p->len && p->data[0] >> 4 == 6 ? 0x86dd : 0x0800;
+}
+
+void packet_leave_checksum(struct packet *p)
+{
+	uint8_t *ip = p->data + p->network;
+	size_t len = p->len - p->transport;
+
+	packet_set16(p->data + p->transport + (p->transport_protocol == 6 ? 16 : 6),
+		     packet_sum(ip + (p->ipv6 ? 8 : 12), p->ipv6 ? 32 : 8, p->transport_protocol + len));
 }
 
 void packet_make(struct packet *p, struct tape *t, enum packet_layer first)

@@ -16,6 +16,7 @@
 
 #include <linux/etherdevice.h>
 #include <linux/fs.h>
+#include <linux/if_vlan.h>
 #include <linux/interrupt.h>
 #include <linux/ip.h>
 #include <linux/miscdevice.h>
@@ -30,6 +31,7 @@
 #include "card.h"
 
 #define CARD_BUFFER	(8 << 20)
+#define CARD_COUNTED	4096		/* devices */
 #define CARD_WAIT	2000		/* jiffies at most for softirqs to end */
 #define CARD_SOFTIRQS	(BIT(NET_TX_SOFTIRQ) | BIT(NET_RX_SOFTIRQ) | BIT(TASKLET_SOFTIRQ))
 
@@ -214,6 +216,7 @@ enum card_order_what {
 	ORDER_TRANSMIT,		/* handed to the device for sending */
 	ORDER_NUMBER,		/* the tunnel's next sequence number is gso_size << 16 | gso_segs */
 	ORDER_TRANSMIT_L3,	/* as ORDER_TRANSMIT, of a packet without an Ethernet header */
+	ORDER_MARK,		/* its 8 bytes are kept after all that was sent before it */
 };
 
 enum card_order_type { TYPE_NONE, TYPE_TCP4, TYPE_TCP6, TYPE_UDP, TYPE_SCTP };
@@ -230,6 +233,7 @@ enum card_order_flags {
 	FLAG_CRC	= 8,	/* and it is SCTP's */
 	FLAG_CLONED	= 16,	/* somebody else has a clone of it */
 	FLAG_SHARED	= 32,	/* somebody else has a reference to it; only where it is received */
+	FLAG_COUNTS	= 64,	/* of a mark: keep what the devices count, too */
 };
 
 /* What is written to the device: orders, each with its frame, and padded to 4 bytes. */
@@ -339,10 +343,15 @@ static void card_receive(struct net_device *dev, struct sk_buff *skb)
 
 static void card_transmit(struct net_device *dev, struct sk_buff *skb)
 {
+	int depth = ETH_HLEN;
+
 	skb_reset_mac_header(skb);
 	skb->dev = dev;
 	skb->protocol = eth_hdr(skb)->h_proto;
-	skb_set_network_header(skb, ETH_HLEN);
+	/* As by a packet socket: the network header is behind all tags. */
+	if (eth_type_vlan(skb->protocol) && !__vlan_get_protocol(skb, skb->protocol, &depth))
+		depth = ETH_HLEN;
+	skb_set_network_header(skb, depth);
 	dev_queue_xmit(skb);
 }
 
@@ -398,29 +407,6 @@ static int card_order(struct net_device *dev, const struct card_order *o, const 
 	return 0;
 }
 
-/* Return: bytes of the order, or an errno. */
-static int card_take_order(struct net *net, const u8 *from, size_t left)
-{
-	const struct card_order *o = (const struct card_order *)from;
-	struct net_device *dev;
-	int err;
-
-	if (left < sizeof(*o) || o->len > left - sizeof(*o) || o->len > CARD_FRAME_MAX ||
-	    o->head > o->len || o->type >= ARRAY_SIZE(gso_types) ||
-	    (o->what != ORDER_NUMBER && o->len < ETH_HLEN))
-		return -EINVAL;
-	dev = dev_get_by_index(net, o->ifindex);
-	if (!dev)
-		return -ENODEV;
-	if (!(dev->flags & IFF_UP) || (o->what == ORDER_GRO && dev->netdev_ops != &card_ops)) {
-		dev_put(dev);
-		return -ENETDOWN;
-	}
-	err = card_order(dev, o, from + sizeof(*o));
-	dev_put(dev);
-	return err ?: ALIGN(sizeof(*o) + o->len, 4);
-}
-
 /* Until no packet is left for softirqs to work on. */
 static void card_settle(void)
 {
@@ -444,6 +430,79 @@ static void card_start_gro(void)
 			napi_schedule(&card->napi);
 	}
 	local_bh_enable();
+}
+
+struct card_counts {
+	u64	packets;
+	u64	bytes;
+	u64	dropped;
+};
+
+/* What each device received since the last time, as a line of text. */
+static void card_keep_counts(struct net *net)
+{
+	static struct card_counts last[CARD_COUNTED];	/* by ifindex, under card_reader */
+	struct rtnl_link_stats64 stats;
+	struct net_device *dev;
+	struct card_counts now, *old;
+	char text[100];
+
+	mutex_lock(&card_reader);
+	rcu_read_lock();
+	for_each_netdev_rcu(net, dev) {
+		if (dev->ifindex >= CARD_COUNTED || dev->netdev_ops == &card_ops)
+			continue;
+		dev_get_stats(dev, &stats);
+		now = (struct card_counts){ stats.rx_packets, stats.rx_bytes, stats.rx_dropped };
+		old = &last[dev->ifindex];
+		if (memcmp(&now, old, sizeof(now)))
+			ip_tnl_card_keep(CARD_COUNTS, text,
+					 scnprintf(text, sizeof(text),
+						   "%s: %llu packets, %llu bytes, %llu dropped",
+						   dev->name, now.packets - old->packets,
+						   now.bytes - old->bytes,
+						   now.dropped - old->dropped));
+		*old = now;
+	}
+	rcu_read_unlock();
+	mutex_unlock(&card_reader);
+}
+
+static void card_mark(struct net *net, const struct card_order *o, const u8 *number)
+{
+	card_start_gro();
+	card_settle();
+	if (o->flags & FLAG_COUNTS)
+		card_keep_counts(net);
+	ip_tnl_card_keep(CARD_MARK, number, sizeof(u64));
+}
+
+/* Return: bytes of the order, or an errno. */
+static int card_take_order(struct net *net, const u8 *from, size_t left)
+{
+	const struct card_order *o = (const struct card_order *)from;
+	struct net_device *dev;
+	int err;
+
+	if (left < sizeof(*o) || o->len > left - sizeof(*o) || o->len > CARD_FRAME_MAX ||
+	    o->head > o->len || o->type >= ARRAY_SIZE(gso_types) ||
+	    (o->what == ORDER_MARK && o->len != sizeof(u64)) ||
+	    (o->what != ORDER_NUMBER && o->what != ORDER_MARK && o->len < ETH_HLEN))
+		return -EINVAL;
+	if (o->what == ORDER_MARK) {
+		card_mark(net, o, from + sizeof(*o));
+		return sizeof(*o) + sizeof(u64);
+	}
+	dev = dev_get_by_index(net, o->ifindex);
+	if (!dev)
+		return -ENODEV;
+	if (!(dev->flags & IFF_UP) || (o->what == ORDER_GRO && dev->netdev_ops != &card_ops)) {
+		dev_put(dev);
+		return -ENETDOWN;
+	}
+	err = card_order(dev, o, from + sizeof(*o));
+	dev_put(dev);
+	return err ?: ALIGN(sizeof(*o) + o->len, 4);
 }
 
 static ssize_t card_write(struct file *file, const char __user *from, size_t len, loff_t *pos)

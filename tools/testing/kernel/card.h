@@ -6,8 +6,8 @@
 
 #define CARD_FRAME_MAX	0x12000		/* bytes: a frame that is not cut yet */
 
-/* What says how /dev/ip_tnl_card is read: frames, and complaints as text. */
-enum ip_tnl_card_record { CARD_FRAME, CARD_COMPLAINT };
+/* What says how /dev/ip_tnl_card is read: frames, complaints and counts as text, 64-bit marks. */
+enum ip_tnl_card_record { CARD_FRAME, CARD_COMPLAINT, CARD_MARK, CARD_COUNTS };
 
 /* Keep a frame, or a complaint, for the reader of /dev/ip_tnl_card; any context. */
 void ip_tnl_card_keep(enum ip_tnl_card_record what, const void *data, unsigned int len);

@@ -12,9 +12,11 @@ two kernels, the bytes on the wire, and what is refused and counted.
     n0: 192.0.2.1
         one tunnel for each set of options
 """
+import socket
+
 from ksft import ksft_run, need_modules, modprobe, expect, NetNs, veth_pair, differs, run_ip
-from pkt import gre, ip, udp
-from wire import CRC, ETH_P_IP, SEQ, Tun, case, sends, sysctl
+from pkt import gre, ip, ip6, udp
+from wire import CRC, ETH_P_IP, SEQ, Tun, attempt, case, sends, sysctl, transmit
 
 # A set of options
 HAS_KEY, HAS_CSUM, HAS_SEQ = 1, 2, 4
@@ -209,6 +211,30 @@ def sent_bytes(u0):
             expect_sent(u0, f"sends {words(bits)}, {len(data)} bytes", bits, seq, data)
 
 
+def number_of_a_dropped_packet(u0):
+    """is that of the next one"""
+    dev = f"o{HAS_SEQ}"
+    run_ip(f"link set {dev} mtu 9000")
+    want, got, _ = attempt(f"{dev} tx_errors=1", lambda: transmit(dev, ip(flags=2) / udp() / bytes(2000)))
+    expect("too big for the path: dropped", want, got)
+    with differs("uses up a number"):
+        expect_sent(u0, "the next one has its number", HAS_SEQ, 5, INNER)
+
+
+def socket_without_protocol(u0):
+    """A packet socket says nothing of the payload: the header does."""
+    for packet in ip() / udp(), ip6() / udp():
+        data = packet.bytes()
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+            sock.bind(("o0", 0))
+            want, got, came = attempt(f"o0 tx_bytes={len(data)} tx_packets=1; u0: gre {24 + len(data)}",
+                                      lambda sock=sock, data=data: sock.send(data))
+        expect(f"a packet socket without a protocol, {packet.ethertype:04x}", want, got)
+        with differs("sends a protocol of 0"):
+            expect(f"a packet socket without a protocol, {packet.ethertype:04x}: the header",
+                   (gre(packet.ethertype) / data).bytes().hex(), came[u0][0][20:].hex())
+
+
 def between_two_kernels():
     with NetNs() as n1, NetNs() as n2:
         veth_pair(n1, "v1", None, n2, "v2", None)
@@ -225,6 +251,8 @@ def by_hand():
         sequence_numbers(u0)
         unwanted_numbers(u0)
         sent_bytes(u0)
+        number_of_a_dropped_packet(u0)
+        socket_without_protocol(u0)
 
 
 def main():

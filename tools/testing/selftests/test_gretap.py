@@ -156,25 +156,47 @@ def inheritance():
     return cases
 
 
-def inherits(u0, port, what, packet, want):
+def inherits(u0, port, what, packet, want, gre_length=4):
     name = f"{port.dev}: {what}"
     data = packet.bytes()
-    sent = sends_frame(name, u0, f"gre {24 + len(data)}", port, packet)
+    outer_length = 20 + gre_length
+    sent = sends_frame(name, u0, f"gre {outer_length + len(data)}", port, packet)
     if sent:
         ttl, tos, df = want
         got = fields(sent)
         expect(name, (ttl, hex(tos), df), (got["ttl"], hex(got["tos"]), got["df"]))
-        expect(f"{name}, the frame", data.hex(), sent[24:].hex())
+        expect(f"{name}, the frame", data.hex(), sent[outer_length:].hex())
+
+
+def other_version(u0, port):
+    """The version of an IP header is not that of the ethertype: nothing is read there."""
+    with differs("takes it for the header that the ethertype names"):
+        inherits(u0, port, "IPv6 as IPv4", frame(ip6(hlim=44, tc=0xe0), type=0x0800), (99, 0, 0))
+        inherits(u0, port, "IPv4 as IPv6", frame(ip(ttl=35, tos=0x1c) / raw(20), type=0x86dd), (99, 0, 0))
+
+
+def cut_behind_a_tag(u0, port):
+    """as without a tag"""
+    for what, packet in ("IPv4", cut(ip(), 19)), ("IPv6", cut(ip6(), 39)):
+        for tags, build in ("", frame(packet)), (" in a VLAN", frame(vlan(5) / packet)):
+            with differs("reads beyond it, behind a tag", when=bool(tags)):
+                want, got, _ = attempt(f"{port.dev} tx_dropped=1", lambda build=build: port.give(build))
+                expect(f"{what}{tags}, the header cut short", want, got)
 
 
 def outer_header(u0):
     i0 = add_gretap("i0", "192.0.2.30", "ttl inherit tos inherit nopmtudisc")
     i1 = add_gretap("i1", "192.0.2.31", "ttl 64 tos 0x48")
     i2 = add_gretap("i2", "192.0.2.32", "nopmtudisc ignore-df")
+    i3 = add_gretap("i3", "192.0.2.33", "key 5 ttl inherit tos inherit nopmtudisc")
     for what, (packet, want) in inheritance().items():
         inherits(u0, i0, what, packet, want)
         inherits(u0, i1, what, packet, (64, 0x48, 1))
         inherits(u0, i2, what, packet, (want[0], 0, 0))
+        with differs("looks for the tag in the wrong place", when=" in " in what):
+            inherits(u0, i3, what, packet, want, gre_length=8)
+    other_version(u0, i0)
+    cut_behind_a_tag(u0, i0)
 
 
 # ------------------------------------------------------------------------ ECN

@@ -19,9 +19,10 @@ import errno
 import re
 import socket
 
+from ether import tc
 from ksft import ksft_run, need_modules, modprobe, NetNs, expect, run_ip, until
 from pkt import icmp, ip, ip6, udp
-from wire import Tun, case, fields, inject, router, show, tap
+from wire import Tun, attempt, case, differs, fields, inject, router, show, tap, transmit
 
 HERE, THERE, ROUTER = "192.0.2.1", "192.0.2.2", "192.0.2.254"
 OVERHEAD = {"ipip": 20, "gre": 24}
@@ -194,6 +195,26 @@ def ignore_df(h0, u0):
         forward(h0, "ignore-df: DF, fits", sent(1400, "gre 1424"), 1400)
 
 
+def sent_on_by_tc():
+    """larger than the device's MTU, which tc does not ask for"""
+    run_ip("link add d0 type dummy", "link set d0 mtu 9000 up")
+    for kind, options in ("ipip", "nopmtudisc"), ("gre", "nopmtudisc ignore-df"):
+        with tunnel(kind, options):
+            run_ip(f"link set tun mtu {1500 - OVERHEAD[kind]}")
+            tc("qdisc add dev d0 clsact", "filter add dev d0 egress matchall action mirred egress redirect dev tun")
+            outer = f"{kind} 1500 frag, {kind} {20 + OVERHEAD[kind]} frag"
+            for what, how in ("without DF", {"df": False}), ("DF", {}), ("IPv6", {"v6": True}):
+                if kind == "ipip" and what != "without DF":
+                    continue
+                with differs("drops what is larger than the device's MTU", when=what != "without DF"):
+                    want, got, _ = attempt(f"d0 tx_bytes=1500 tx_packets=1; {sent(1500, outer)}",
+                                           lambda how=how: transmit("d0", packet(1500, **how),
+                                                                    0x86dd if "v6" in how else 0x0800))
+                    expect(f"{kind} {options}, sent on by tc: {what}", want, got)
+            tc("qdisc del dev d0 clsact")
+    run_ip("link del d0")
+
+
 # ----------------------------------------------------------- our own packets
 
 class Sender:
@@ -316,6 +337,7 @@ def on_the_wire():
         without_df(h0, kind)
         nopmtudisc(h0, u0, kind)
     ignore_df(h0, u0)
+    sent_on_by_tc()
     for kind in OVERHEAD:
         own_ipv4(u0, kind)
     own_ipv6(u0)
@@ -332,7 +354,7 @@ def when_made():
 
 def main():
     need_modules("ip_gre", "ipip")
-    modprobe("tun")
+    modprobe("tun", "dummy", "sch_ingress", "cls_matchall", "act_mirred")
     with NetNs(ipv6=True) as n0, n0.inside():
         on_the_wire()
     with NetNs(ipv6=True) as n1, n1.inside():
