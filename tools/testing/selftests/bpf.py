@@ -208,7 +208,7 @@ class Getter(Program):
 
 EXTRA = {1: 4, 3: 12, 14: 4, 17: 4}     # bytes behind a BTF type, by kind
 EACH = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}      # and for each member
-FUNC = 12
+STRUCT, FUNC = 4, 12
 
 
 def btf(name):
@@ -228,6 +228,24 @@ def btf_types(types):
         word = struct.unpack_from("=I", types, at + 4)[0]
         kind = word >> 24 & 31
         at += 12 + EXTRA.get(kind, 0) + EACH.get(kind, 0) * (word & 0xffff)
+
+
+def btf_offset(struct_name, member):
+    """-> the bytes in front of a member of a struct of vmlinux"""
+    types, strings = btf("vmlinux")
+
+    def name(offset):
+        return strings[offset:strings.index(b"\0", offset)].decode()
+
+    for at in btf_types(types):
+        offset, word = struct.unpack_from("=II", types, at)
+        if word >> 24 & 31 != STRUCT or name(offset) != struct_name:
+            continue
+        for number in range(word & 0xffff):
+            text, _, bits = struct.unpack_from("=III", types, at + 12 + 12 * number)
+            if name(text) == member:
+                return (bits & 0xffffff) // 8
+    raise LookupError(f"{struct_name}.{member}")
 
 
 def btf_function(module, name):
