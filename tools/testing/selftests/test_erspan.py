@@ -5,7 +5,7 @@ received of each; how a session is configured and changed.
 
        the test (192.0.2.x)
               | u0, a tun device
-       n0: 192.0.2.1
+       n0: 192.0.2.1        203.0.113.1 --- u1, a tap device whose frames come in pieces
            e1, e2, e3    erspan_ver 0, 1 and 2
            d0, a dummy whose frames are mirrored into them
 """
@@ -17,7 +17,7 @@ import time
 from ksft import ksft_run, need_modules, modprobe, NetNs
 from ether import Port, erspan, frame, info, netlink, put_up, sends_frame, tc
 from pkt import gre, ip, ip6, raw, udp, vlan
-from wire import CRC, FRAME, LENGTH, SEQ, Tun, attempt, case, differs, expect, fields, run_ip, show, sysctl
+from wire import CRC, FRAME, LENGTH, SEQ, Tap, Tun, attempt, case, differs, expect, fields, run_ip, show, sysctl
 
 DROPPED = "u0 rx_dropped=1"
 UNREACHABLE = f"{DROPPED}; u0: icmp 3/3"
@@ -362,6 +362,23 @@ def cut_difference(version, size):
     return contextlib.nullcontext()
 
 
+def in_pieces():
+    """headers that lie in several pages"""
+    u1 = Tap("u1", "203.0.113.1/24")
+    for version, options in enumerate(OPTIONS.values()):
+        remote = f"203.0.113.{version + 2}"
+        run_ip(f"link add p{version} address 02:00:00:00:00:0b type erspan local 203.0.113.1 remote {remote} {options}",
+               *put_up(f"p{version}"))
+        port = Port(f"p{version}")
+        for seq, size in enumerate((1, 2, 3, 5, 8), 1):
+            name = f"type {'I' * (version + 1)}, in pieces of {size}"
+            packet = (ip(remote, "203.0.113.1", 47) / session(version, seq=seq) / DATA).bytes()
+            cuts = [0, 20, *range(20 + size, len(packet), size)][:16] + [len(packet)]
+            case(name, f"p{version} {GOOD}", u1, [packet[a:b] for a, b in zip(cuts, cuts[1:])])
+            expect(f"{name}, the frame", [DATA.hex()], port.took())
+        run_ip(f"link del p{version}")
+
+
 def fallback(bench):
     def other(version):
         return ip("192.0.2.99", "192.0.2.1") / session(version, 9, 1) / DATA
@@ -464,6 +481,7 @@ def receiving(bench):
     checksums(bench)
     ecn(bench)
     cut_short(bench)
+    in_pieces()
     fallback(bench)
 
 
