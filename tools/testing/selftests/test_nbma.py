@@ -13,6 +13,7 @@ each packet goes; what programs see of the link layer; under bond and team.
 import contextlib
 import errno
 import socket
+import struct
 
 from ksft import ksft_run, need_modules, modprobe, NetNs
 from ether import put_up
@@ -22,6 +23,7 @@ from wire import COUNTERS, ETH_P_IP, IN_TREE, PACKET_OUTGOING, Tun, attempt, cas
 import team
 
 ARPHRD_IPGRE = 778
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
 INNER = ip(ttl=33, tos=0x54) / udp() / b"hello"
 DATA = INNER.bytes()
 LONG = (ip() / udp() / raw(100)).bytes()
@@ -171,6 +173,17 @@ def header_is_cut_short(sock):
     expect("and nothing was sent", {}, COUNTERS.moved(before, COUNTERS.read()))
 
 
+def checksum_begins_in_the_header(sock):
+    """What a card would have to sum up is not in the payload."""
+    packet = (ip("192.0.2.1", "192.0.2.22", 47, ttl=5) / gre(key=99) / LONG).bytes()
+    sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+    for start in (20, 24, 27):          # what is less, newer kernels take from nobody
+        want, got, _ = attempt("gl tx_dropped=1",
+                               lambda: sock.send(struct.pack("<BBHHHH", 1, 0, 0, 0, start, 0) + packet))
+        expect(f"a checksum that begins at byte {start} of the header", want, got)
+    sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 0)
+
+
 # ------------------------------------------------------------------ receiving
 
 def forget(sock):
@@ -277,6 +290,7 @@ def main():
             sender_gives_the_header(u0, sock)
             header_leads_nowhere(sock)
             header_is_cut_short(sock)
+            checksum_begins_in_the_header(sock)
             received(u0, sock, dgram)
         for kind in ("bond", "team"):
             under_a_master(u0, kind)
