@@ -134,6 +134,21 @@ def length_of_the_quote(h0, u0, kind, size):
                 too_big(1400 - overhead) if size >= 28 else sent(1400, f"{kind} {1400 + overhead}"), 1400)
 
 
+def each_size(h0, u0, kind, v6=False):
+    """An error quotes the packet it is about, however large that is."""
+    pmtu, wrong = 1400 if v6 else 600, []
+    with tunnel(kind):
+        learn(h0, u0, pmtu)
+        h0.drain()
+        for size in range(pmtu - OVERHEAD[kind] + 1, 1501):
+            data = packet(size, v6=v6)
+            h0.send(data)
+            came = [answer[48:] if v6 else answer[28:] for answer in h0.drain()]
+            if len(came) != 1 or len(came[0]) < 28 or came[0][12:] != data[12:len(came[0])]:
+                wrong.append((size, [quote.hex() for quote in came]))
+    expect(f"{kind}{', IPv6' if v6 else ''}: errors about each size up to 1500", [], wrong[:3])
+
+
 def smallest_of_ipv6(h0, u0):
     """IPv6 knows no MTU below 1280."""
     with tunnel("gre"):
@@ -331,6 +346,8 @@ def on_the_wire():
     for kind in OVERHEAD:
         for size in (20, 27, 28):
             length_of_the_quote(h0, u0, kind, size)
+        each_size(h0, u0, kind)
+    each_size(h0, u0, "gre", v6=True)
     smallest_of_ipv6(h0, u0)
     smallest_of_ipv4(h0, u0)
     for kind in OVERHEAD:
