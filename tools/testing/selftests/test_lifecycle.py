@@ -12,8 +12,9 @@ command prints exactly is the matter of test_dump.py.
 import os
 import re
 
-from ksft import NetNs, check, expect, is_running, ksft_run, modprobe, need_modules, remove_modules, until, veth_pair, \
-    write
+import links
+from ksft import NetNs, check, differs, expect, is_running, ksft_run, modprobe, need_modules, remove_modules, until, \
+    veth_pair, write
 from refuse import batch, batches, ip, nl, refuse, tunctl, works, works_each
 
 PEER = "198.51.100.2"
@@ -243,6 +244,17 @@ def changed_by_ioctl(n0, n1, kind):
     check(f"{kind}: passes a ping", n0.answered(PEER))
 
 
+def changed_through_the_fallback(n0, kind):
+    """named by its ends: it is the tunnel that changes"""
+    dev, proto = FALLBACK[kind], PROTO[kind]
+    before = links.configuration(n0.name, dev)
+    works(f"{kind}: change by ioctl through {dev}", tunctl, n0,
+          f"{dev} chg protocol={proto} saddr=192.0.2.1 daddr=192.0.2.3 ttl=6")
+    expect_parms(f"{kind}: the tunnel has changed", n0, "t1 get", "daddr=192.0.2.3", "ttl=6")
+    with differs("copies the tunnel's addresses and MTU to it"):
+        expect(f"{kind}: {dev} has not changed", before, links.configuration(n0.name, dev))
+
+
 def second_by_ioctl(n0, kind):
     no_second(n0, kind, f"tunnel add {{}} mode {kind}", MOVED)
     works(f"{kind}: a second one", ip, n0, f"tunnel add t2 mode {kind} local 192.0.2.1 remote 192.0.2.9")
@@ -283,6 +295,7 @@ def named_by_the_kernel(n0, kind):
 def by_ioctl(n0, n1, kind):
     made_by_ioctl(n0, n1, kind)
     changed_by_ioctl(n0, n1, kind)
+    changed_through_the_fallback(n0, kind)
     second_by_ioctl(n0, kind)
     both_ways(n0, kind)
     named_by_the_kernel(n0, kind)
