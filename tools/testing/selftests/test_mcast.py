@@ -15,7 +15,7 @@ import struct
 from ksft import ksft_run, need_modules, modprobe, NetNs
 from ether import Port, frame, netlink, put_up, sends_frame
 from pkt import gre, ip, raw
-from wire import ETH_P_IP, Tun, attempt, case, differs, expect, fields, run_ip, show, sysctl
+from wire import ETH_P_IP, Tun, attempt, case, differs, expect, fields, run_ip, show, sysctl, SERIES
 
 ALL_HOSTS = "224.0.0.1"
 GROUP, OTHER, THERE = "233.252.0.5", "233.252.0.6", "233.252.1.7"
@@ -117,6 +117,16 @@ def membership(kind):
     device_below_goes(kind)
 
 
+def joined_by_dscp():
+    """The rule is for another DSCP, that has three bits in common: 6.1 looks at no others."""
+    dev = "u1" if SERIES == "6.1" else "u0"
+    run_ip("rule add tos 0x10 lookup 100", "route add 233.252.0.0/24 dev u1 table 100")
+    after("the group is joined where its DSCP leads", {dev: {GROUP: 1}}, f"link add g0 {ends('gre')} tos 0x30",
+          "link set g0 up")
+    after("and left there", {}, "link set g0 down")
+    run_ip("link del g0", "rule del tos 0x10 lookup 100", "route flush table 100")
+
+
 def ipip_does_not_join():
     after("ipip does not join", {}, f"link add i0 {ends('ipip')}", "link set i0 up", "link del i0")
 
@@ -213,6 +223,7 @@ def main():
         run_ip("route add 233.252.0.0/24 dev u0", "route add 233.252.1.0/24 dev u1")
         membership("gre")
         membership("gretap")
+        joined_by_dscp()
         ipip_does_not_join()
         local_address_is_needed()
 
