@@ -15,10 +15,11 @@ from pkt import ip
 from wire import ETH_P_IP, Tun, attempt, differs, expect, run_ip, transmit
 
 INNER = ip().bytes()
-OVERHEAD = {"ipip": 20, "gre": 24}
+OVERHEAD = {"ipip": 20, "gre": 24, "gre seq": 28}
 # How many tunnels a packet may enter, one out of the other.
 LIMIT = 3
-CIRCLES = (("ipip", "ipip"), ("gre", "gre"), ("ipip", "gre"), ("gre", "gre", "gre"), ("ipip", "gre", "ipip"))
+CIRCLES = (("ipip", "ipip"), ("gre", "gre"), ("ipip", "gre"), ("gre", "gre", "gre"), ("ipip", "gre", "ipip"),
+           ("gre seq", "gre seq"))
 
 
 def chain(kinds, last):
