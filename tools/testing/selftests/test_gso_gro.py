@@ -22,13 +22,15 @@ from pkt import csum
 from wire import fields
 
 KINDS = ("ipip", "gre", "gre key 5", "gre csum", "gre key 5 csum", "gre seq", "gre key 5 csum seq")
+LISTENED = "ipip", "gre", "gre key 5 csum"
 FAR, FAR_6 = "198.51.100.2", "2001:db8::2"
 # Mean sizes of packets; on the wire they include the Ethernet header.
 # TCP makes smaller packets of what flows slowly, never single ones.
 GSO = (10000 if SLOW == 1 else 1600), 66000
 SOME = (2800 if SLOW == 1 else 1515), 66000
 SINGLE = 1000, 1514
-SO_RCVBUFFORCE = 33
+SO_RCVBUFFORCE, UDP_SEGMENT = 33, 103
+TTL, TOS = 33, 0x54
 REASONS = ("TCPTimeouts", "TCPSynRetrans", "TCPLossProbes", "TCPFastRetrans", "TCPSackRecovery", "TCPOFOQueue",
            "TCPDSACKRecv", "TCPDSACKOldSent", "TCPBacklogDrop", "TCPRcvQDrop")
 
@@ -131,6 +133,34 @@ def each_way(n1, n2, options, address):
         no_offloads_above(n1, n2, name, address)
 
 
+# --------------------------------------------------- somebody has a copy of them
+
+def datagrams(n1, size=1000, segments=40, times=20):
+    """GSO packets of UDP, whose TTL and TOS are to be inherited"""
+    with n1.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, TTL)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, TOS)
+        for _ in range(times):
+            sock.sendmsg([bytes(size * segments)], [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", size))], 0,
+                         (FAR, 9))
+
+
+def listened(n1, n2, options):
+    """Who listens at the tunnel shares the packet's headers: they are copied, and read anew."""
+    name = f"{options} tos inherit, somebody listens at the tunnel"
+    add_tunnel(n1, n2, f"{options} tos inherit")
+    ear, wire = (n1.capture(dev, out=True) for dev in ("tun", "v1"))
+    for tap in ear, wire:
+        tap.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+    datagrams(n1)
+    sent, heard = ([packet for _, _, packet in tap.drain()] for tap in (wire, ear))
+    check(f"{name}: GSO packets are sent", sum(len(packet) > 4000 for packet in sent) == 20, *map(len, sent))
+    for what, packets in ("the outer header", sent), ("what is heard", heard):
+        expect(f"{name}: {what}", {(TTL, TOS)}, {(f["ttl"], f["tos"]) for f in map(fields, packets)})
+    for ns in n1, n2:
+        ns.ip("link del tun")
+
+
 def main():
     need_modules("ipip", "ip_gre")
     # One processor, so that nothing overtakes.
@@ -139,6 +169,8 @@ def main():
         veth_pair(n1, "v1", "192.0.2.1/24", n2, "v2", "192.0.2.2/24")
         for ns in n1, n2:
             ns.sysctl(net__ipv4__tcp_early_retrans=0)       # no guess that something was lost
+        for options in LISTENED:
+            listened(n1, n2, options)
         for options in KINDS:
             add_tunnel(n1, n2, options)
             each_way(n1, n2, options, FAR)
