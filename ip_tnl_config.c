@@ -206,8 +206,8 @@ static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *ol
 
 	if (old->link != new->link || old->fwmark != new->fwmark)
 		mtu = ip_tnl_bind(dev, new);
-	else if (more > 0)
-		ip_tunnel_adj_headroom(dev, dev->needed_headroom + more);
+	else
+		WRITE_ONCE(dev->needed_headroom, max(dev->needed_headroom + more, 0));
 	if (set_mtu && mtu != dev->mtu)
 		WRITE_ONCE(dev->mtu, mtu);
 	if (ip_tnl_kind(dev)->changed)

@@ -104,6 +104,7 @@ def there_and_back(u0, room, kind):
         some_packets(u0, kind, "t1")
     diag(f"{kind}: {before} bytes at first, {room.of('t1')} after a hundred changes")
     at_most(f"{kind}, a hundred changes", room, "t1")
+    expect(f"{kind}, a hundred changes: as many bytes as before them", before, room.of("t1"))
     run_ip("link del t1")
 
 
