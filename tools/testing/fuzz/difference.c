@@ -8,7 +8,7 @@
 #define GRE_RESERVED	0x0078
 #define GRE_ROUTING	0x4000
 #define GRE_IN_TREE_MIN	12
-#define GSO_SIZE_MAX	600		/* with all headers less than world.py's smallest path MTU */
+#define GSO_SIZE_MAX	600		/* with headers: world.py's smallest path MTU */
 #define CE		3
 #define LOCAL		0xc0000201	/* 192.0.2.1, the local address of all that have a remote */
 
@@ -36,7 +36,7 @@ static const char *look_erspan(const uint8_t *d, size_t len, struct outside outs
 	return look_ethernet(d + header, len - header, outside);
 }
 
-/* Whether the tunnels to that peer that could take it have checksums on; see OPTIONS of world.py. */
+/* Whether the tunnels that could take it have checksums on; see OPTIONS of world.py. */
 static bool expects_checksum(struct outside ip, bool has_key, uint32_t key, bool ethernet)
 {
 	uint32_t n = ip.source - PEERS;
@@ -229,7 +229,8 @@ static const char *look_ethernet(const uint8_t *d, size_t len, struct outside ou
 	if (type == 0x8100 || type == 0x88a8)
 		return outside.ce ? "VLAN-tagged frame in gretap, outer header marked CE" :
 				    "VLAN-tagged frame sent into gretap";
-	if (len > 14 && ((type == 0x0800 && d[14] >> 4 != 4) || (type == 0x86dd && d[14] >> 4 != 6)))
+	if (len > 14 && ((type == 0x0800 && d[14] >> 4 != 4) ||
+			 (type == 0x86dd && d[14] >> 4 != 6)))
 		return "payload with an IP header of another version";
 	return type == 0x0800 || type == 0x86dd ? look_ip(d + 14, len - 14, outside) : NULL;
 }

@@ -18,8 +18,8 @@ def records(log):
 
 
 def is_counted_apart(dev):
-    """-> whether GSO packets are kept whole by one set of modules only: those with sequence numbers, with encap-remcsum,
-    and g80, in which other tunnels are; see OPTIONS and ENCAPS in world.py"""
+    """-> whether GSO packets are kept whole by one set of modules only: with sequence numbers, with encap-remcsum, and
+    by g80, in which other tunnels are; see OPTIONS and ENCAPS in world.py"""
     if not dev[1:].isdigit() or dev[0] not in "eig":
         return dev in UNDERLAY | {"nbma"}
     number = int(dev[1:])

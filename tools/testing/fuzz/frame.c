@@ -202,11 +202,15 @@ static void normalise_ip(uint8_t *d, size_t len)
 static void normalise_ethernet(uint8_t *d, size_t len)
 {
 	size_t header = 14;
+	uint16_t type = 0;
 
-	while (len >= header + 4 &&
-	       (packet_get16(d + header - 2) == 0x8100 || packet_get16(d + header - 2) == 0x88a8))
+	while (len >= header) {
+		type = packet_get16(d + header - 2);
+		if (type != 0x8100 && type != 0x88a8)
+			break;
 		header += 4;
-	if (len > header && (packet_get16(d + header - 2) == 0x0800 || packet_get16(d + header - 2) == 0x86dd))
+	}
+	if (len > header && (type == 0x0800 || type == 0x86dd))
 		normalise_ip(d + header, len - header);
 }
 

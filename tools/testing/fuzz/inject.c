@@ -53,7 +53,7 @@
 #define KEPT_MAX	(8 << 20)
 #define PROGRESS	4096		/* inputs */
 #define SILENCE		20		/* tenths of a second */
-#define GRO_GROUP	4		/* inputs that go through GRO together, and have one record */
+#define GRO_GROUP	4		/* inputs that go through GRO together */
 
 enum sort { RECEIVE, GRO, TRANSMIT, PACKET, DATAGRAM, TAP, TUN };
 
@@ -96,8 +96,10 @@ struct order {
 
 enum { ORDER_RECEIVE, ORDER_GRO, ORDER_TRANSMIT, ORDER_NUMBER, ORDER_TRANSMIT_L3, ORDER_MARK };
 enum { TYPE_NONE, TYPE_TCP4, TYPE_TCP6, TYPE_UDP };
-enum { FLAG_DODGY = 1, FLAG_SUMMED = 2, FLAG_SUM_LEFT = 4, FLAG_CLONED = 16, FLAG_SHARED = 32,
-       FLAG_COUNTS = 64 };
+enum {
+	FLAG_DODGY = 1, FLAG_SUMMED = 2, FLAG_SUM_LEFT = 4, FLAG_CLONED = 16, FLAG_SHARED = 32,
+	FLAG_COUNTS = 64,
+};
 
 #define CARD_MIN		20	/* bytes */
 #define ETHERNET		14	/* bytes of its header */

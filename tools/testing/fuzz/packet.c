@@ -467,9 +467,10 @@ void packet_leave_checksum(struct packet *p)
 {
 	uint8_t *ip = p->data + p->network;
 	size_t len = p->len - p->transport;
+	uint32_t sum = packet_sum(ip + (p->ipv6 ? 8 : 12), p->ipv6 ? 32 : 8,
+				  p->transport_protocol + len);
 
-	packet_set16(p->data + p->transport + (p->transport_protocol == 6 ? 16 : 6),
-		     packet_sum(ip + (p->ipv6 ? 8 : 12), p->ipv6 ? 32 : 8, p->transport_protocol + len));
+	packet_set16(p->data + p->transport + (p->transport_protocol == 6 ? 16 : 6), sum);
 }
 
 void packet_make(struct packet *p, struct tape *t, enum packet_layer first)
