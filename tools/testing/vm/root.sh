@@ -128,7 +128,8 @@ root_make() {
 		mkdir -p "$dir.tmp/usr/lib/modules/$(root_release "$dir.tmp")/updates" # to mount on
 	fi
 	mv "$dir.tmp" "$dir"
-	forget "roots/$kernel-*" 14
+	# Exactly a hash: not 6.12-rt for 6.12, and none that is being made, which may look old.
+	forget "roots/$kernel-????????????" 14
 	say "kernel $kernel: root ready$([[ $kernel == arm64-build ]] || echo ", $(root_release "$dir")"), $((SECONDS - start)) s"
 }
 
