@@ -108,8 +108,8 @@ check-segments: deps ## GSO packets through every tunnel and card, byte for byte
 
 COUNT ?= 100000
 SEED ?= 1
-fuzz: deps ## fuzzed packets by every way, then operations by chance (KERNELS=6.12 COUNT=100000 SEED=1)
-	@for kernel in $(or $(KERNELS),6.1 6.12 newest); do for what in packets config; do \
+fuzz: deps ## fuzzed packets, also compared with in-tree, and random requests (KERNELS=6.12 COUNT=100000 SEED=1)
+	@for kernel in $(or $(KERNELS),6.1 6.12 newest); do for what in packets compare config; do \
 		tools/testing/fuzz/fuzz -k $$kernel --seed $(SEED) --count $(COUNT) $$what || exit 1; done; done
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules

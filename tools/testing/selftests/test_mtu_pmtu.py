@@ -222,9 +222,8 @@ def sent_on_by_tc():
                 if kind == "ipip" and what != "without DF":
                     continue
                 with differs("drops what is larger than the device's MTU", when=what != "without DF"):
-                    want, got, _ = attempt(f"d0 tx_bytes=1500 tx_packets=1; {sent(1500, outer)}",
-                                           lambda how=how: transmit("d0", packet(1500, **how),
-                                                                    0x86dd if "v6" in how else 0x0800))
+                    proto = 0x86dd if "v6" in how else 0x0800
+                    want, got, _ = attempt(sent(1500, outer), lambda: transmit("d0", packet(1500, **how), proto))
                     expect(f"{kind} {options}, sent on by tc: {what}", want, got)
             tc("qdisc del dev d0 clsact")
     run_ip("link del d0")
