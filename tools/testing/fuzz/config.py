@@ -89,7 +89,7 @@ def ends(kind, data):
     """-> what makes a tunnel: no other of its kind may have the same"""
     table = nl.table(nl.IPTUN if kind == "ipip" else nl.GRE)
     value = {name: data.get(number, b"") for name, (number, _) in table.items()}
-    if "COLLECT_METADATA" in value and table["COLLECT_METADATA"][0] in data:
+    if table["COLLECT_METADATA"][0] in data:
         return kind, "external"
     keyed = kind != "ipip" and struct.unpack(">H", value["IFLAGS"])[0] & GRE_KEY
     if kind == "erspan" and value["ERSPAN_VER"] == b"\0":

@@ -58,11 +58,6 @@ static bool expects_checksum(struct outside ip, bool has_key, uint32_t key, bool
 static const char *look_gre_payload(const uint8_t *d, size_t len, uint16_t flags,
 				    uint16_t protocol, struct outside outside)
 {
-	bool is_type1 = protocol == 0x88be && !flags;
-
-	if (protocol == 0x22eb && !flags)
-		return "ERSPAN type III without sequence number";
-
 	switch (protocol) {
 	case 0x0800:
 	case 0x86dd:
@@ -71,8 +66,10 @@ static const char *look_gre_payload(const uint8_t *d, size_t len, uint16_t flags
 	case 0x6558:
 		return look_ethernet(d, len, outside);
 	case 0x22eb:
+		return flags ? look_erspan(d, len, outside) :
+			       "ERSPAN type III without sequence number";
 	case 0x88be:
-		return is_type1 ? look_ethernet(d, len, outside) : look_erspan(d, len, outside);
+		return flags ? look_erspan(d, len, outside) : look_ethernet(d, len, outside);
 	default:
 		return NULL;
 	}

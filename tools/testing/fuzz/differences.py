@@ -17,13 +17,33 @@ def records(log):
     return {number: (way, total, frames) for total, frames, way, number in RECORD.iter_unpack(log)}
 
 
+# Of a tunnel to one peer: i, g or e and a number, which decides about OPTIONS, ENCAPS and kinds in world.py.
+
+def number_of(dev):
+    """-> that number, or None"""
+    return int(dev[1:]) if dev[0] in "eig" and dev[1:].isdigit() else None
+
+
+def is_numbered(number):
+    """-> whether gre and gretap have sequence numbers"""
+    return number % 8 in (3, 4)
+
+
+def has_remcsum(number):
+    return number // 8 % 5 == 4
+
+
+def is_erspan(dev):
+    return dev[0] == "e" and number_of(dev) is not None and number_of(dev) % 3 == 0
+
+
 def is_counted_apart(dev):
     """-> whether GSO packets are kept whole by one set of modules only: with sequence numbers, with encap-remcsum, and
-    by g80, in which other tunnels are; see OPTIONS and ENCAPS in world.py"""
-    if not dev[1:].isdigit() or dev[0] not in "eig":
+    by g80, in which other tunnels are"""
+    number = number_of(dev)
+    if number is None:
         return dev in UNDERLAY | {"nbma"}
-    number = int(dev[1:])
-    return number % 8 in (3, 4) or number // 8 % 5 == 4 or number == 80 or (dev[0] == "e" and number % 3 == 0)
+    return is_numbered(number) or has_remcsum(number) or number == 80 or is_erspan(dev)
 
 
 def count(log):
@@ -82,5 +102,3 @@ def explain(shown, left, right):
         for name, mine, other in (("in-tree", left, right), ("ours", right, left)):
             for frame, times in (mine[number] - other[number]).items():
                 yield f"  only {name}, {times}: {frame}"
-        if left[number] == right[number]:
-            yield "  not again"

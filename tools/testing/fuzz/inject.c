@@ -105,7 +105,7 @@ enum {
 #define ETHERNET		14	/* bytes of its header */
 #define ETHERNET_ADDRESSES { 2, 0, 0, 0, 0xca, 1, 2, 0, 0, 0, 1, 1 }
 
-static uint8_t orders[ORDERS_MAX + PACKET_MAX + 64];
+static uint8_t orders[ORDERS_MAX + PACKET_MAX + 64], kept[KEPT_MAX];
 static size_t orders_len;
 static struct packet packet;
 
@@ -128,7 +128,6 @@ static void open_card(void)
 
 static void write_orders(void)
 {
-	static uint8_t kept[KEPT_MAX];
 	size_t done = 0;
 	ssize_t size;
 
@@ -151,7 +150,6 @@ static void write_orders(void)
 /* Until nothing is sent by itself any more, as reports of multicast listeners are. */
 static void wait_for_silence(void)
 {
-	static uint8_t kept[KEPT_MAX];
 	unsigned int quiet = 0;
 
 	while (quiet < SILENCE) {
@@ -188,7 +186,7 @@ static void describe_gso(struct order *o, struct tape *t, struct packet *p, size
 		packet_leave_checksum(p);
 	o->flags |= FLAG_SUM_LEFT;
 	o->csum_start = shift + p->transport;
-	o->csum_offset = p->transport_protocol == 6 ? 16 : 6;
+	o->csum_offset = packet_checksum_offset(p);
 	if (p->len - p->transport - header <= size || tape_one_in(t, 4))
 		return;
 	if (logging && difference_gso(size))
@@ -258,8 +256,6 @@ static struct virtio_net_hdr any_virtio_header(struct tape *t)
 
 	if (tape_one_in(t, 8))
 		header.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
-	if (logging && difference_gso(header.gso_size))
-		header.gso_type = VIRTIO_NET_HDR_GSO_NONE;
 	return header;
 }
 
@@ -269,7 +265,7 @@ static struct virtio_net_hdr right_virtio_header(struct tape *t, size_t link)
 	struct virtio_net_hdr header = {
 		.flags		= VIRTIO_NET_HDR_F_NEEDS_CSUM,
 		.csum_start	= link + packet.transport,
-		.csum_offset	= packet.transport_protocol == 6 ? 16 : 6,
+		.csum_offset	= packet_checksum_offset(&packet),
 	};
 
 	packet_leave_checksum(&packet);
@@ -371,8 +367,6 @@ static int open_tun(const struct way *way)
 
 static void drain(const struct way *way)
 {
-	static uint8_t kept[PACKET_MAX];
-
 	if (way->sort == TUN || way->sort == TAP)
 		while (read(way->fd, kept, sizeof(kept)) > 0)
 			;

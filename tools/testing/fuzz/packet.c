@@ -94,14 +94,19 @@ static void remember_transport(struct packet *p, struct outside ip, size_t at,
 	p->ipv6 = ip.ipv6;
 }
 
-/* The checksum of the transport header at "at": its payload ends the packet. */
+/* The sum of the pseudo header of what is at "at": its payload ends the packet. */
+static uint32_t pseudo_sum(const struct packet *p, struct outside ip, size_t at,
+			   uint8_t protocol)
+{
+	return packet_sum(p->data + ip.at + (ip.ipv6 ? 8 : 12), ip.ipv6 ? 32 : 8,
+			  protocol + p->len - at);
+}
+
+/* The checksum of that transport header. */
 static void set_transport_sum(struct packet *p, struct tape *t, struct outside ip, size_t at,
 			      uint8_t protocol, size_t field)
 {
-	const uint8_t *addresses = p->data + ip.at + (ip.ipv6 ? 8 : 12);
-	uint32_t pseudo = packet_sum(addresses, ip.ipv6 ? 32 : 8, protocol + p->len - at);
-
-	set_sum(p, t, at, p->len, at + field, pseudo);
+	set_sum(p, t, at, p->len, at + field, pseudo_sum(p, ip, at, protocol));
 }
 
 static void put_tcp(struct packet *p, struct tape *t, struct outside ip)
@@ -465,12 +470,10 @@ static uint16_t protocol_of(const struct packet *p, enum packet_layer first)
 
 void packet_leave_checksum(struct packet *p)
 {
-	uint8_t *ip = p->data + p->network;
-	size_t len = p->len - p->transport;
-	uint32_t sum = packet_sum(ip + (p->ipv6 ? 8 : 12), p->ipv6 ? 32 : 8,
-				  p->transport_protocol + len);
+	const struct outside ip = { p->network, p->ipv6 };
 
-	packet_set16(p->data + p->transport + (p->transport_protocol == 6 ? 16 : 6), sum);
+	set16(p, p->transport + packet_checksum_offset(p),
+	      pseudo_sum(p, ip, p->transport, p->transport_protocol));
 }
 
 void packet_make(struct packet *p, struct tape *t, enum packet_layer first)

@@ -62,6 +62,12 @@ static inline void packet_set32(uint8_t *to, uint32_t value)
 	packet_set16(to + 2, value);
 }
 
+/* Where the checksum is in the transport header. */
+static inline size_t packet_checksum_offset(const struct packet *p)
+{
+	return p->transport_protocol == 6 ? 16 : 6;
+}
+
 /* The one's complement sum of 16-bit words, from a start value. */
 uint32_t packet_sum(const uint8_t *data, size_t len, uint32_t start);
 

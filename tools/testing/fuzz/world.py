@@ -16,7 +16,7 @@ tunnels are 10.2.0.0/24 and 2001:db8::2:0/112.
 import os
 import subprocess
 
-from differences import SILENT
+from differences import SILENT, has_remcsum, is_erspan, is_numbered, number_of
 from wire import run_ip, sysctl
 
 PEERS = 96
@@ -185,15 +185,13 @@ class World:
         # Packets without its header on an NBMA device; VLAN tags; larger than the device's MTU, which is nopmtudisc
         if device in "nbma many wide gre0 tc3 vl0 vl1 xgre xipip tc4".split():
             return False
-        number = int(device[1:]) if device[1:].isdigit() else 0
+        # Frames into erspan that are not IPv4
+        if device.startswith(("erspan", "xerspan")) or device == "tc2" or is_erspan(device):
+            return False
+        number = number_of(device)
+        if number is None:
+            return True
         if sort == "transmit" and device[0] in "eg" and number % 8 == 5:
             return False
-        # GSO packets with encap-remcsum
-        if device[1:].isdigit() and device[0] in "eig" and number // 8 % len(ENCAPS) == 4:
-            return False
-        # Segmented before the tunnel by in-tree only, and so forwarded when they come back
-        if number >= LOOPED and number % len(OPTIONS) in (3, 4):
-            return False
-        # Frames into erspan that are not IPv4
-        return not (device.startswith(("erspan", "xerspan")) or device == "tc2" or
-                    (device[0] == "e" and device[1:].isdigit() and number % 3 == 0))
+        # GSO packets with encap-remcsum; segmented before the tunnel by in-tree only, and forwarded when they come back
+        return not has_remcsum(number) and not (number >= LOOPED and is_numbered(number))

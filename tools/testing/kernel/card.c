@@ -477,6 +477,19 @@ static void card_mark(struct net *net, const struct card_order *o, const u8 *num
 	ip_tnl_card_keep(CARD_MARK, number, sizeof(u64));
 }
 
+/* Bytes of the frame at least. */
+static unsigned int card_order_min(enum card_order_what what)
+{
+	switch (what) {
+	case ORDER_NUMBER:
+		return 0;
+	case ORDER_MARK:
+		return sizeof(u64);
+	default:
+		return ETH_HLEN;
+	}
+}
+
 /* Return: bytes of the order, or an errno. */
 static int card_take_order(struct net *net, const u8 *from, size_t left)
 {
@@ -486,12 +499,11 @@ static int card_take_order(struct net *net, const u8 *from, size_t left)
 
 	if (left < sizeof(*o) || o->len > left - sizeof(*o) || o->len > CARD_FRAME_MAX ||
 	    o->head > o->len || o->type >= ARRAY_SIZE(gso_types) ||
-	    (o->what == ORDER_MARK && o->len != sizeof(u64)) ||
-	    (o->what != ORDER_NUMBER && o->what != ORDER_MARK && o->len < ETH_HLEN))
+	    o->len < card_order_min(o->what))
 		return -EINVAL;
 	if (o->what == ORDER_MARK) {
 		card_mark(net, o, from + sizeof(*o));
-		return sizeof(*o) + sizeof(u64);
+		return ALIGN(sizeof(*o) + o->len, 4);
 	}
 	dev = dev_get_by_index(net, o->ifindex);
 	if (!dev)

@@ -213,17 +213,16 @@ def ignore_df(h0, u0):
 def sent_on_by_tc():
     """larger than the device's MTU, which tc does not ask for"""
     run_ip("link add d0 type dummy", "link set d0 mtu 9000 up")
-    for kind, options in ("ipip", "nopmtudisc"), ("gre", "nopmtudisc ignore-df"):
+    cases = {"without DF": {"df": False}, "DF": {}, "IPv6": {"v6": True}}
+    for kind, options, names in ("ipip", "nopmtudisc", ["without DF"]), ("gre", "nopmtudisc ignore-df", list(cases)):
         with tunnel(kind, options):
             run_ip(f"link set tun mtu {1500 - OVERHEAD[kind]}")
             tc("qdisc add dev d0 clsact", "filter add dev d0 egress matchall action mirred egress redirect dev tun")
             outer = f"{kind} 1500 frag, {kind} {20 + OVERHEAD[kind]} frag"
-            for what, how in ("without DF", {"df": False}), ("DF", {}), ("IPv6", {"v6": True}):
-                if kind == "ipip" and what != "without DF":
-                    continue
+            for what in names:
                 with differs("drops what is larger than the device's MTU", when=what != "without DF"):
-                    proto = 0x86dd if "v6" in how else 0x0800
-                    want, got, _ = attempt(sent(1500, outer), lambda: transmit("d0", packet(1500, **how), proto))
+                    proto, data = 0x86dd if what == "IPv6" else 0x0800, packet(1500, **cases[what])
+                    want, got, _ = attempt(sent(1500, outer), lambda: transmit("d0", data, proto))
                     expect(f"{kind} {options}, sent on by tc: {what}", want, got)
             tc("qdisc del dev d0 clsact")
     run_ip("link del d0")
