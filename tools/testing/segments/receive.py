@@ -105,6 +105,26 @@ def same_ttl(frames):
     return result
 
 
+def with_fixed_id(frames):
+    """-> the frames of GSO packets that GRO of 6.1 holds without merging anything into them. It takes their
+    identification for a fixed one (SKB_GSO_TCP_FIXEDID): held are packets with DF and without PSH, all of whose
+    segments are of one size."""
+    result = []
+    for segments in by_flow(frames).values():
+        walked = compare.walk(segments[0])
+        (what, ip), (last, tcp) = walked[-2:] if len(walked) > 1 else ((None, 0), (None, 0))
+        held = what == 4 and last == "tcp" and len(segments) > 1 and segments[0][ip + 6] & 0x40 and \
+            len(set(map(len, segments))) == 1 and not segments[-1][tcp + 13] & 0x3f & ~0x10
+        for frame in segments:
+            data = bytearray(frame)
+            if held:
+                data[ip + 4:ip + 6] = segments[0][ip + 4:ip + 6]
+                data[ip + 10:ip + 12] = b"\0\0"
+                data[ip + 10:ip + 12] = struct.pack("!H", packets.checksum(bytes(data[ip:ip + 20])))
+            result.append(bytes(data))
+    return result
+
+
 def judge(leaving, got, lists, innermost=False):
     """lists: GRO used frag_lists; innermost: ignore the innermost identification. -> [complaint]"""
     if leaving == got:
