@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernels listed in vm/lib.sh: KERNELS are the default, ON_REQUEST must be named."""
+"""The kernels listed in vm/lib.sh: KERNELS are the default, ON_REQUEST and DEBUG_KERNELS must be named."""
 
 import os
 import re
@@ -15,3 +15,4 @@ with open(TABLE, encoding="utf-8") as file:
     LINES = file.read()
 KERNELS = listed("KERNELS", LINES)
 ON_REQUEST = listed("ON_REQUEST", LINES)
+DEBUG_KERNELS = listed("DEBUG_KERNELS", LINES)

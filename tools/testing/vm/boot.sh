@@ -15,8 +15,8 @@ UEFI_FIRMWARE=/usr/share/OVMF/OVMF_CODE_4M.secboot.fd # of the package ovmf
 APPEND=${APPEND:-}
 
 kernel_image() {
-	if [[ $1 == debug ]]; then
-		echo "$(debug_path)/bzImage"
+	if is_debug "$1"; then
+		echo "$(debug_path "$1")/bzImage"
 	else
 		echo "$(root_path "$1")/boot/vmlinuz-$(kernel_release "$1")"
 	fi
@@ -47,7 +47,7 @@ initramfs_make() {
 	cp "$(root_path "$kernel")/bin/busybox" "$dir/bin/busybox"
 	cp "$VM_DIR/initramfs-init" "$dir/init"
 	mknod -m 600 "$dir/dev/console" c 5 1
-	[[ $kernel == debug ]] || initramfs_modules "$kernel" "$(kernel_release "$kernel")" "$dir/modules"
+	is_debug "$kernel" || initramfs_modules "$kernel" "$(kernel_release "$kernel")" "$dir/modules"
 	(cd "$dir" && find . | cpio -o -H newc --quiet) >"$file.tmp"
 	rm -rf "$dir"
 	mv "$file.tmp" "$file"
@@ -137,8 +137,8 @@ qemu_command() {
 	QEMU+=(-accel "$accel" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot)
 	[[ -z ${ICOUNT:-} ]] || QEMU+=(-icount "shift=0,sleep=off,align=off")
 	share root "$(root_path "$kernel")" on
-	if [[ $kernel == debug ]]; then
-		share kmods "$(debug_path)/modules" on
+	if is_debug "$kernel"; then
+		share kmods "$(debug_path "$kernel")/modules" on
 		lower=kmods,$lower
 	fi
 	if [[ -n $layer ]]; then
@@ -169,11 +169,9 @@ secure_boot() {
 }
 
 # A panic ends QEMU (panic=-1 with -no-reboot), the log is complete, and the watchdogs and the timer check tolerate
-# emulated CPUs on a busy machine. The debug kernel needs minutes to interpret the ACPI interrupt tables, which are not
-# used here.
+# emulated CPUs on a busy machine.
 kernel_options() {
 	case $1 in
-	debug) echo -n 'pci=noacpi console=ttyS0 ' ;;
 	arm64) echo -n 'console=ttyAMA0 ' ;;
 	*) echo -n 'console=ttyS0 ' ;;
 	esac

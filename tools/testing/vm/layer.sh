@@ -20,7 +20,7 @@ BUILD_TREE=$TREE # whose modules are built
 readonly LAYER_RECIPE=3 # increment when layers are made differently
 
 # Build products: neither copied from the work tree nor deleted from the copy.
-BUILD_PRODUCTS=('*.o' '*.ko' '*.mod' '*.mod.c' '*.a' '.*.cmd' '.*.d' '*.symvers' 'modules.order' '.tmp_*')
+BUILD_PRODUCTS=('*.o' '*.ko' '*.mod' '*.mod.c' '*.gcno' '*.a' '.*.cmd' '.*.d' '*.symvers' 'modules.order' '.tmp_*')
 
 rsync_filters() {
 	printf -- '--exclude=%s\n' .git "${BUILD_PRODUCTS[@]}"
@@ -35,25 +35,29 @@ snapshot() {
 }
 
 kernel_release() {
-	case $1 in
-	debug) debug_release ;;
-	other) echo "$OTHER_RELEASE" ;;
-	*) root_release "$(root_path "$1")" ;;
-	esac
+	if is_debug "$1"; then
+		debug_release "$1"
+	elif [[ $1 == other ]]; then
+		echo "$OTHER_RELEASE"
+	else
+		root_release "$(root_path "$1")"
+	fi
 }
 
 # The kernel's build directory, as seen inside the root.
 kernel_kdir() {
-	case $1 in
-	debug) echo "$DEBUG_MOUNT/build" ;;
-	arm64) arm64_kdir ;;
-	*) echo "/lib/modules/$(kernel_release "$1")/build" ;;
-	esac
+	if is_debug "$1"; then
+		echo "$DEBUG_MOUNT/build"
+	elif [[ $1 == arm64 ]]; then
+		arm64_kdir
+	else
+		echo "/lib/modules/$(kernel_release "$1")/build"
+	fi
 }
 
 # The directory on the host that contains usr/lib/modules/RELEASE/kernel.
 kernel_modules() {
-	if [[ $1 == debug ]]; then echo "$(debug_path)/modules"; else root_path "$1"; fi
+	if is_debug "$1"; then echo "$(debug_path "$1")/modules"; else root_path "$1"; fi
 }
 
 # The root where the modules of a kernel are built.
@@ -71,7 +75,7 @@ in_build() {
 	local kernel=$1 binds=()
 	shift
 	binds=(-b "$(build_path "$kernel"):/mnt/iptnl")
-	[[ $kernel != debug ]] || binds+=(-b "$(debug_path):$DEBUG_MOUNT")
+	! is_debug "$kernel" || binds+=(-b "$(debug_path "$kernel"):$DEBUG_MOUNT")
 	"$VM_DIR/in-root" "$(build_root "$kernel")" "${binds[@]}" -- "$@"
 }
 
@@ -92,9 +96,10 @@ build_modules() {
 }
 
 make_in_build() {
-	local arch=()
-	[[ $1 != arm64 ]] || arch=("${ARM64_MAKE[@]}")
-	in_build "$1" make -s -C /mnt/iptnl -j"$(nproc)" KDIR="$(kernel_kdir "$1")" "${arch[@]}" "${@:2}"
+	local arguments=()
+	[[ $1 != arm64 ]] || arguments=("${ARM64_MAKE[@]}")
+	! is_debug "$1" || mapfile -t arguments < <(debug_module_arguments "$1")
+	in_build "$1" make -s -C /mnt/iptnl -j"$(nproc)" KDIR="$(kernel_kdir "$1")" "${arguments[@]}" "${@:2}"
 }
 
 # without_debug KERNEL FROM TO : strip of the host only supports the host's architecture.
@@ -106,6 +111,13 @@ without_debug() {
 built_modules() { # TREE SORT
 	[[ $2 == tests ]] || sed 's/\.o$/.ko/; s|.*/||' "$1/modules.order"
 	sed 's/\.o$/.ko/; s|.*/||; s|^|tools/testing/kernel/|' "$1/tools/testing/kernel/modules.order"
+}
+
+# layer_notes TREE LAYER : the compiler's notes and the sources, in the directory where the modules were built: gcov in the
+# guest looks there.
+layer_notes() {
+	mkdir -p "$2/mnt"
+	rsync -rm --include='*/' --include='*.gcno' --include='*.[ch]' --exclude='*' "$1/" "$2/mnt/iptnl/"
 }
 
 # layer_make KERNEL [SORT] : build and make the layer; its path is written to $(build_path).SORT.
@@ -126,6 +138,7 @@ layer_make() {
 		while IFS= read -r ko; do
 			without_debug "$kernel" "$copy/$ko" "$tmp/usr/lib/modules/$release/updates/${ko##*/}"
 		done < <(built_modules "$copy" "$sort")
+		[[ $kernel != gcov ]] || layer_notes "$copy" "$tmp"
 		layer_index "$kernel" "$release" "$tmp"
 		mv "$tmp" "$dir"
 		forget 'layers/*' 2

@@ -7,7 +7,7 @@
 #   ${XDG_CACHE_HOME:-~/.cache}/iptnl/
 #     roots/KERNEL-HASH/      userland, kernel image and headers of one kernel   (root.sh)
 #     sources/RELEASE.tar.xz  the distribution's kernel source                   (source.sh)
-#     debug/HASH/             the debug kernel: image, build tree, modules       (debug-kernel)
+#     debug/KERNEL-HASH/      a debug kernel: image, build tree, modules         (debug-kernel)
 #     build/KERNEL-TREE/      copy of a work tree with its object files          (layer.sh)
 #     layers/KERNEL-HASH/     modules plus the depmod index, overlay of a root   (layer.sh)
 #     initramfs/HASH.cpio     busybox and the modules needed to mount the root   (boot.sh)
@@ -27,6 +27,8 @@ KERNELS=(6.1 6.12 newest)
 ON_REQUEST=(7.2)
 # Each of KERNELS also exists in these flavours: 6.12-rt, 6.12-cloud.
 FLAVOURS=(rt cloud)
+# Built here, see debug.sh: of 6.12 or of the series in the name.
+DEBUG_KERNELS=(debug debug-6.1 debug-newest debug-rt debug-rt-newest kcsan gcov)
 # Constant during a run, although another run may find a newer one meanwhile.
 IPTNL_NEWEST=${IPTNL_NEWEST-$(cat "$CACHE/newest" 2>/dev/null || true)}
 QUIET=${QUIET:-}
@@ -55,14 +57,14 @@ need_tools() {
 	((${#missing[@]} == 0)) || die "missing ${missing[*]}; 'make deps' installs what is needed"
 }
 
-# ---- kernels: those with roots; the debug kernel; "arm64", see arm64.sh; "other", of a root given with --root
+# ---- kernels: those with roots; debug kernels; "arm64", see arm64.sh; "other", of a root given with --root
 
 OTHER_ROOT='' OTHER_RELEASE=''
 export OTHER_ROOT OTHER_RELEASE
 
 is_kernel() {
 	local k flavour
-	for k in "${KERNELS[@]}" "${ON_REQUEST[@]}" debug arm64; do
+	for k in "${KERNELS[@]}" "${ON_REQUEST[@]}" "${DEBUG_KERNELS[@]}" arm64; do
 		[[ $k == "$1" ]] && return 0
 	done
 	for k in "${KERNELS[@]}"; do
@@ -74,12 +76,24 @@ is_kernel() {
 }
 
 check_kernel() {
-	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} ${ON_REQUEST[*]} debug arm64; 6.12-rt, 6.12-cloud and so on)"
+	is_kernel "$1" || die "unknown kernel '$1' (known: ${KERNELS[*]} ${ON_REQUEST[*]} ${DEBUG_KERNELS[*]} arm64; 6.12-rt, 6.12-cloud and so on)"
 }
 
-# The root with the userland of a kernel.
+is_debug() {
+	[[ " ${DEBUG_KERNELS[*]} " == *" $1 "* ]]
+}
+
+# The root with the userland of a kernel. That of a debug kernel is the root of its series.
 root_name() {
-	if [[ $1 == debug ]]; then echo 6.12; else echo "$1"; fi
+	if ! is_debug "$1"; then
+		echo "$1"
+		return
+	fi
+	case $1 in
+	*-6.1) echo 6.1 ;;
+	*-newest) echo newest ;;
+	*) echo 6.12 ;;
+	esac
 }
 
 # ---- the cache
