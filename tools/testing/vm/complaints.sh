@@ -7,9 +7,11 @@
 readonly IPTNL_COMPLAINTS=1
 
 # The list is in selftests/, which must work without this directory.
-COMPLAINT_PATTERNS=$(grep -v '^#' "$(dirname "${BASH_SOURCE[0]}")/../selftests/complaints")
+SELFTESTS_DIR=$(dirname "${BASH_SOURCE[0]}")/../selftests
+COMPLAINT_PATTERNS=$(grep -v '^#' "$SELFTESTS_DIR/complaints")
 
 # complaints LOG... : print these lines with context after them, at most 60 lines in total.
 complaints() {
-	cat "$@" 2>/dev/null | tr -d '\r' | awk '!seen[$0]++' | grep -E -A 12 -e "$COMPLAINT_PATTERNS" | head -n 60 || true
+	cat "$@" 2>/dev/null | tr -d '\r' | awk -f "$SELFTESTS_DIR/own_races.awk" | awk '!seen[$0]++' |
+		grep -E -A 12 -e "$COMPLAINT_PATTERNS" | head -n 60 || true
 }
