@@ -28,7 +28,7 @@ space := $(subst ,, )
 DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
-.PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 lint roots debug-kernel help
+.PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 lint roots debug-kernel debug-kernels help
 .PHONY: uninstall install-tools uninstall-tools
 .PHONY: bench bench-smoke check-segments fuzz dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
@@ -77,8 +77,9 @@ demo: deps ## boot a VM and send traffic through an ipip and a gre tunnel (DEMO_
 check: deps ## build, test and lint on every kernel
 	@tools/testing/check
 
-check-debug: deps debug-kernel ## run the tests in a kernel that looks for memory and locking errors
-	@tools/testing/check debug
+check-debug: deps ## run the tests in kernels that look for memory and locking errors, data races (KERNELS=debug)
+	@$(VM)/debug-kernel $(KERNELS)
+	@tools/testing/check $(or $(KERNELS),debug)
 
 parity: deps ## compare with the kernel's own modules, scenario by scenario (KERNELS="6.1 6.12 newest")
 	@tools/testing/parity/parity $(KERNELS)
@@ -145,8 +146,11 @@ release-check: ## prove that the last commit can be released
 roots: deps ## make the root directories of the VMs now, instead of when first needed
 	@$(VM)/roots
 
-debug-kernel: deps ## build the kernel that check-debug boots (once, 15 minutes)
-	@$(VM)/debug-kernel
+debug-kernel: deps ## build the kernel that check-debug boots (once, 15 minutes; KERNELS=debug)
+	@$(VM)/debug-kernel $(KERNELS)
+
+debug-kernels: deps ## build all debug kernels, which vm/README.md lists
+	@$(VM)/debug-kernel --all
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
