@@ -16,7 +16,8 @@ CANARIES = [
         ("ip_tnl_dev.c", r"(\tdev->vlan_features \|= IP_TNL_FEATURES;\n)",
          r"\1\tdev->hw_enc_features |= IP_TNL_FEATURES | NETIF_F_GSO_ENCAP_ALL;\n")], "compare", 60000),
     Canary("seq over fou: the segments of a GSO packet get one number", [
-        ("ip_tnl_tx.c", r"!\(f->options & \(GRE_CSUM \| GRE_SEQ\)\) &&", "true &&")], "compare", 60000),
+        ("ip_tnl_tx.c", r"!\(f->options & \(GRE_CSUM \| GRE_SEQ\)\) &&", "true &&"),
+        ("ip_tnl_dev.c", r"e->p.o_flags & \(GRE_CSUM \| GRE_SEQ\) \|\| ", "")], "compare", 60000),
     Canary("erspan version: a change of version makes two tunnels of the same parameters", [
         ("ip_gre_erspan.c", r"\tp->unkeyed = !p->erspan_ver;\n", "")], "config", 30000),
     Canary("packet without header: what tc brings is taken for the header", [

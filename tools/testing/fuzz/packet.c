@@ -55,7 +55,10 @@ static void set_sum(struct packet *p, struct tape *t, size_t from, size_t to, si
 		    uint32_t start)
 {
 	set16(p, at, 0);
-	set16(p, at, ~packet_sum(p->data + from, to - from, start) ^ tape_one_in(t, 32));
+	bool wrong = tape_one_in(t, 32);
+
+	set16(p, at, ~packet_sum(p->data + from, to - from, start) ^ wrong);
+	p->wrong_sum |= wrong;
 }
 
 static void put_ip4(struct packet *p, struct tape *t, int depth, bool from_us);

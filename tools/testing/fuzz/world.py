@@ -25,7 +25,7 @@ OPTIONS = ["", "key 7", "csum", "seq", "csum seq key 7", "key 1 nopmtudisc ignor
            "csum key 0"]
 ENCAPS = ["", "", "encap fou encap-sport auto encap-dport {fou}", "encap gue encap-sport auto encap-dport 5557",
           "encap gue encap-sport 1 encap-dport 5558 encap-csum encap-remcsum"]
-ERSPAN = ["erspan_ver 0 seq key 7", "erspan_ver 1 seq key 7 erspan 5",
+ERSPAN = ["erspan_ver 0", "erspan_ver 1 seq key 7 erspan 5",
           "erspan_ver 2 seq key 7 erspan_dir egress erspan_hwid 9"]
 IPIP = ["mode ipip", "mode any", "mode mplsip"]
 PORTS = 6                       # gretap devices that are something's port
@@ -165,6 +165,8 @@ class World:
         ways = ["receive:in:outer"] * 8 + ["gro:in:outer"] * 8 + ["tap:tap9:outer", "receive:in:ethernet"]
         ways += [f"transmit:{name}:{'inner' if sort == 'l3' else 'ethernet'}" for name, sort in self.tunnels[::5]]
         ways += [f"transmit:{name}:inner" for name in ("i88", "g88", "g90", "i91", "g83")]
+        # Numbered, in FOU: GSO packets take several numbers
+        ways += ["transmit:g19:inner", "transmit:g20:inner", "transmit:e19:ethernet", "transmit:e59:ethernet"]
         ways += [f"transmit:{name}:inner" for name in ("nbma", "many", "wide", "xgre", "xipip", "tunl0", "gre0")]
         ways += [f"transmit:{name}:ethernet" for name in "br0 br1 bond0 team0 mv0 vl0 vl1 gretap0 e1".split()]
         ways += [f"transmit:tc{n}:{'ethernet' if n % 2 else 'inner'}" for n in range(REDIRECTS)]

@@ -348,8 +348,9 @@ static void card_transmit(struct net_device *dev, struct sk_buff *skb)
 	skb_reset_mac_header(skb);
 	skb->dev = dev;
 	skb->protocol = eth_hdr(skb)->h_proto;
-	/* As by a packet socket: the network header is behind all tags. */
-	if (eth_type_vlan(skb->protocol) && !__vlan_get_protocol(skb, skb->protocol, &depth))
+	/* As by a packet socket: the network header is behind all tags, which are linear. */
+	if (eth_type_vlan(skb->protocol) &&
+	    !(__vlan_get_protocol(skb, skb->protocol, &depth) && pskb_may_pull(skb, depth)))
 		depth = ETH_HLEN;
 	skb_set_network_header(skb, depth);
 	dev_queue_xmit(skb);
