@@ -30,7 +30,7 @@ RPM_TOOLS := git rpm rpmlint
 
 .PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 lint roots debug-kernel debug-kernels help
 .PHONY: uninstall install-tools uninstall-tools
-.PHONY: bench bench-smoke check-segments fuzz dist deb rpm dkms-install dkms-remove release-check check-package
+.PHONY: bench bench-smoke check-segments check-hostile fuzz dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
 
 modules: ## build the modules for the running kernel (KVER=release or KDIR=directory: another)
@@ -112,6 +112,10 @@ SEED ?= 1
 fuzz: deps ## fuzzed packets, also compared with in-tree, and random requests (KERNELS=6.12 COUNT=100000 SEED=1)
 	@for kernel in $(or $(KERNELS),6.1 6.12 newest); do for what in packets compare config; do \
 		tools/testing/fuzz/fuzz -k $$kernel --seed $(SEED) --count $(COUNT) $$what || exit 1; done; done
+
+check-hostile: deps ## fuzzing, failing allocations, churn, line coverage: hours (PARTS="packets config", SEED=20261128)
+	@$(VM)/debug-kernel debug gcov
+	@tools/testing/hostile/hostile $(if $(filter file,$(origin SEED)),,--seed $(SEED)) $(PARTS)
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint

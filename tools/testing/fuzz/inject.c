@@ -8,6 +8,7 @@
  *	--tape HEX	this input only
  *	--show		print the tape of that input, or of input "from", and its packet
  *	--progress FILE	write the number of the input that is next into FILE
+ *	--guided	choose inputs by the code they reach (KCOV); one input at a time
  *	--careful	one input at a time, and FILE says which
  *	--log FILE	write a struct record for each input; leave out what is in
  *			doc/differences.md
@@ -43,6 +44,7 @@
 #include <unistd.h>
 
 #include "difference.h"
+#include "guide.h"
 #include "packet.h"
 #include "record.h"
 
@@ -74,7 +76,7 @@ static struct way {
 static unsigned int ways_count;
 
 static unsigned long long seed = 1, from, count = 1;
-static bool careful, show, logging, counts;
+static bool careful, guided, show, logging, counts;
 static unsigned long left_out;
 static int progress = -1, card = -1;
 
@@ -493,6 +495,19 @@ static void mark(const struct way *way, unsigned long long number)
 		write_orders();
 }
 
+static void run_guided(struct tape *t)
+{
+	guide_choose(t);
+	t->at = 0;
+	if (careful)
+		tape_print(t);
+	guide_begin();
+	run(t);
+	write_orders();
+	guide_end(t);
+	drain(&ways[t->data[0] % ways_count]);
+}
+
 static void run_all(void)
 {
 	unsigned long long number;
@@ -502,6 +517,10 @@ static void run_all(void)
 		if (careful || number % PROGRESS == 0)
 			say_progress(number);
 		make_tape(&tape, number);
+		if (guided) {
+			run_guided(&tape);
+			continue;
+		}
 		run(&tape);
 		if (logging)
 			mark(&ways[tape.data[0] % ways_count], number);
@@ -533,6 +552,8 @@ static void report(void)
 		       layers[ways[i].layer], ways[i].accepted, ways[i].refused);
 	if (logging)
 		printf("left-out %lu\n", left_out);
+	if (guided)
+		guide_report();
 }
 
 int main(int argc, char **argv)
@@ -541,7 +562,7 @@ int main(int argc, char **argv)
 		{ "seed", 1, 0, 's' }, { "from", 1, 0, 'f' }, { "count", 1, 0, 'c' },
 		{ "tape", 1, 0, 't' }, { "progress", 1, 0, 'p' }, { "careful", 0, 0, 'C' },
 		{ "show", 0, 0, 'S' }, { "log", 1, 0, 'l' }, { "frames", 1, 0, 'F' },
-		{ "counts", 0, 0, 'N' }, { 0 },
+		{ "counts", 0, 0, 'N' }, { "guided", 0, 0, 'G' }, { 0 },
 	};
 	struct tape tape = { .len = 0 };
 	struct way *way;
@@ -578,6 +599,10 @@ int main(int argc, char **argv)
 			break;
 		case 'F':
 			record_show(optarg);
+			break;
+		case 'G':
+			guide_open();
+			guided = true;
 			break;
 		case 'N':
 			counts = true;
