@@ -234,7 +234,7 @@ static void add_order(const struct way *way, struct tape *t)
 		o->piece = tape_pick(t, pieces);
 	if (way->sort != GRO && tape_one_in(t, 8))
 		o->flags |= tape_below(t, 2) ? FLAG_SHARED : FLAG_CLONED;
-	if (tape_one_in(t, 8) && !packet.wrong_sum && !packet.mutated)
+	if (tape_one_in(t, 8) && !packet.unverified && !packet.mutated)
 		o->flags |= o->flags & FLAG_SUM_LEFT ? 0 : FLAG_SUMMED;
 	orders_len += (sizeof(*o) + o->len + 3) & ~3ul;
 }

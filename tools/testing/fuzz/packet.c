@@ -54,11 +54,20 @@ uint32_t packet_sum(const uint8_t *data, size_t len, uint32_t start)
 static void set_sum(struct packet *p, struct tape *t, size_t from, size_t to, size_t at,
 		    uint32_t start)
 {
-	set16(p, at, 0);
 	bool wrong = tape_one_in(t, 32);
 
+	set16(p, at, 0);
 	set16(p, at, ~packet_sum(p->data + from, to - from, start) ^ wrong);
-	p->wrong_sum |= wrong;
+	p->unverified |= wrong;
+}
+
+/* The length of an IP packet; another one now and then. */
+static void set_length(struct packet *p, struct tape *t, size_t at, size_t len)
+{
+	unsigned int more = tape_one_in(t, 32) ? tape_below(t, 65536) : 0;
+
+	set16(p, at, len + more);
+	p->unverified |= more;
 }
 
 static void put_ip4(struct packet *p, struct tape *t, int depth, bool from_us);
@@ -373,7 +382,7 @@ static void put_ip4(struct packet *p, struct tape *t, int depth, bool from_us)
 	memset(p->data + p->len, tape_one_in(t, 2) ? 1 : tape_below(t, 256), options);
 	p->len += options;
 	put_by_protocol(p, t, protocol, (struct outside){ at, false }, depth);
-	set16(p, at + 2, p->len - at + (tape_one_in(t, 32) ? tape_below(t, 65536) : 0));
+	set_length(p, t, at + 2, p->len - at);
 	set_sum(p, t, at, at + 20 + options, at + 10, 0);
 }
 
@@ -399,7 +408,7 @@ static void put_ip6(struct packet *p, struct tape *t, int depth)
 	} else {
 		put_by_protocol(p, t, protocol, (struct outside){ at, true }, depth);
 	}
-	set16(p, at + 4, p->len - at - 40 + (tape_one_in(t, 32) ? tape_below(t, 65536) : 0));
+	set_length(p, t, at + 4, p->len - at - 40);
 }
 
 static void put_inner(struct packet *p, struct tape *t, int depth)
@@ -483,6 +492,7 @@ void packet_make(struct packet *p, struct tape *t, enum packet_layer first)
 {
 	p->len = 0;
 	p->transport = 0;
+	p->unverified = false;
 	if (first == LAYER_OUTER)
 		put_ip4(p, t, 0, false);
 	else if (first == LAYER_ETHERNET)
