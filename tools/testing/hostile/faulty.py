@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Allocations that fail, by the kernel's fault injection (Documentation/fault-injection): in a debug kernel only"""
 import contextlib
-import errno
 import os
 import socket
 import struct
@@ -28,19 +27,22 @@ def prepare():
 
 
 class Nth:
-    """The Nth allocation of what this thread asks the kernel for between start() and stop() fails."""
+    """One allocation fails of what this thread asks the kernel for."""
 
     def __init__(self):
         self.fd = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
 
-    def start(self, nth):
+    def fails(self, nth, ask):
+        """Call ask(), of which the Nth allocation fails. -> whether there was one, errno or 0"""
+        error = 0
         os.pwrite(self.fd, b"%d" % nth, 0)
-
-    def stop(self):
-        """-> whether there was such an allocation"""
+        try:
+            ask()
+        except OSError as refusal:
+            error = refusal.errno
         left = int(os.pread(self.fd, 16, 0))
         os.pwrite(self.fd, b"0", 0)
-        return not left
+        return not left, error
 
 
 class Netlink:
@@ -97,7 +99,3 @@ def addresses():
         lines = [line.split() for line in file]
     ours = [(int(line[5], 16), int(line[1])) for line in lines if line[0] in MODULES]
     return min(start for start, _ in ours), max(start + size for start, size in ours)
-
-
-def errno_name(error):
-    return errno.errorcode.get(error, str(error))

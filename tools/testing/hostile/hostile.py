@@ -7,7 +7,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../selftests"))
 
-from ksft import write      # noqa: E402
+from ksft import unreclaimable, write       # noqa: E402
+
+__all__ = ["DEBUGFS", "mount_debugfs", "processor", "unreclaimable"]
 
 DEBUGFS = "/sys/kernel/debug"
 
@@ -18,15 +20,7 @@ def mount_debugfs():
 
 
 def processor(number, online):
-    """Take a processor off, or back on. -> whether there is one"""
+    """Take a processor off, or back on, if there is one."""
     path = f"/sys/devices/system/cpu/cpu{number}/online"
-    if not os.path.exists(path):
-        return False
-    write(path, int(online))
-    return True
-
-
-def unreclaimable():
-    """-> bytes of the kernel's objects that cannot be given back"""
-    with open("/proc/meminfo") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("SUnreclaim")) * 1024
+    if os.path.exists(path):
+        write(path, int(online))

@@ -27,7 +27,7 @@ KINDS = [f"ipip {ENDS}", f"gre {ENDS}", f"gre {ENDS} key 7 csum seq", f"gretap {
          "ipip external", "gre external", "ipip local 192.0.2.1 remote 192.0.2.3 encap fou encap-dport 5555"]
 CHANGES = [f"ipip {ENDS} ttl 9", f"gre {ENDS} csum seq", f"gre {ENDS} key 7", f"gretap {ENDS} key 2 csum",
            f"erspan {ENDS} {ERSPAN} ttl 9"]
-MAC = bytes((2, 0, 0, 0, 0, 1))
+MAC = "02:00:00:00:00:01"
 FROM = "192.0.2.2", "192.0.2.1"
 INNER = ip() / udp() / raw(64)
 PACKETS = [ip(*FROM) / INNER, ip(*FROM) / gre() / INNER, ip(*FROM) / gre(key=7, csum=True, seq=1) / INNER,
@@ -45,11 +45,11 @@ def keep_branches(ns):
 def flood():
     """by v0, whenever there is one"""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-    data = [packet.bytes() for packet in PACKETS]
+    data, mac = [packet.bytes() for packet in PACKETS], bytes.fromhex(MAC.replace(":", ""))
     while True:
         try:
             for packet in data:
-                sock.sendto(packet, ("v0", ETH_P_IP, 0, 0, MAC))
+                sock.sendto(packet, ("v0", ETH_P_IP, 0, 0, mac))
         except OSError:
             os.sched_yield()
 
@@ -72,7 +72,7 @@ def received():
 def cycle(outside, number):
     """-> whether packets came in meanwhile"""
     with NetNs() as ns, ns.inside():
-        outside.ip(f"link add v0 type veth peer name u0 address {pretty(MAC)} netns {ns.name}", "link set v0 up")
+        outside.ip(f"link add v0 type veth peer name u0 address {MAC} netns {ns.name}", "link set v0 up")
         run_ip("addr add 192.0.2.1/24 dev u0", "link set u0 up", "fou add port 5555 ipproto 4")
         spread(ns, "u0")
         run_ip(*(f"link add c{n} type {words}" for n, words in enumerate(KINDS)),
@@ -90,10 +90,6 @@ def cycle(outside, number):
         if number % OFFLINE == 0:
             processor(1, True)
     return arrived
-
-
-def pretty(mac):
-    return ":".join(f"{byte:02x}" for byte in mac)
 
 
 def delivery():

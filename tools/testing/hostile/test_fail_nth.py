@@ -18,7 +18,7 @@ import os
 import socket
 import struct
 
-from faulty import Netlink, Nth, errno_name, link_message, modules_only, prepare
+from faulty import Netlink, Nth, link_message, modules_only, prepare
 import links
 import nl
 import tunctl
@@ -173,22 +173,16 @@ class Operation:
     def once(self, number):
         """-> whether there was such an allocation"""
         ask, answer = self.requests.ready(self.text)
-        error = 0
-        self.nth.start(number)
-        try:
-            ask()
-        except OSError as refusal:
-            error = refusal.errno
-        hit = self.nth.stop()
+        hit, error = self.nth.fails(number, ask)
         answered = answer()
         error = error or answered
         self.failed += hit
         now = state(self.ns)
         if error and (error not in self.refused or not hit):
-            self.problems.append(f"{number}: {errno_name(error)}")
+            self.problems.append(f"{number}: {nl.errno_name(error)}")
         wanted = [self.before] if error else [self.after] if error == 0 else [self.before, self.after]
         if now not in wanted:
-            self.problems += [f"{number}: {errno_name(error)}, and this is different:",
+            self.problems += [f"{number}: {nl.errno_name(error)}, and this is different:",
                               *(str(device) for device in now if device not in wanted[-1])]
         if now != self.before:
             self.done += hit
@@ -242,16 +236,9 @@ def packet_path(u0, nth):
     for name, send in packets(u0):
         failed, number, hit = 0, 1, True
         while hit:
-            nth.start(number)
-            try:
-                send()
-            except OSError as error:
-                refusal = error.errno
-            else:
-                refusal = 0
-            hit = nth.stop()
-            if refusal and refusal not in REFUSED:
-                check(f"{name}: allocation {number} fails", False, errno_name(refusal))
+            hit, error = nth.fails(number, send)
+            if error and error not in REFUSED:
+                check(f"{name}: allocation {number} fails", False, nl.errno_name(error))
             failed += hit
             number += 1
         diag(f"{name}: {failed} allocations failed")

@@ -44,8 +44,8 @@ from wire import COUNT, IN_TREE, SERIES, SLOW, diag, differs, emit, expect, run_
 
 __all__ = ["ksft_run", "need_modules", "modprobe", "rmmod", "is_loaded", "remove_modules", "NetNs", "namespaces",
            "delete", "veth_pair", "Stats", "diag", "check", "expect", "expect_match", "differs", "in_netns", "setns",
-           "run_ip", "until", "write", "is_running", "load_test_module", "KernelLog", "no_reference_left", "IN_TREE",
-           "SERIES", "SLOW"]
+           "run_ip", "until", "write", "is_running", "load_test_module", "KernelLog", "no_reference_left",
+           "unreclaimable", "IN_TREE", "SERIES", "SLOW"]
 
 CORE = "ip_tunnel" if IN_TREE else "ip_tunnel_core"
 MNT_DETACH = 2
@@ -84,6 +84,12 @@ class KernelLog:
                 return lines
             except BrokenPipeError:         # some are lost
                 pass
+
+
+def unreclaimable():
+    """-> bytes of the kernel's objects that cannot be given back"""
+    with open("/proc/meminfo") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("SUnreclaim")) * 1024
 
 
 def no_reference_left():

@@ -14,7 +14,7 @@ import contextlib
 import socket
 
 from ether import erspan, frame, put_up
-from ksft import NetNs, SLOW, diag, expect, ksft_run, modprobe, need_modules, no_reference_left
+from ksft import NetNs, SLOW, diag, expect, ksft_run, modprobe, need_modules, no_reference_left, unreclaimable
 from pkt import gre, icmp, ip, ip6, mpls, raw, udp
 from wire import ETH_P_IP, ETH_P_IPV6, Tun, one_processor, run_ip, sysctl, until
 
@@ -23,12 +23,6 @@ LIMIT = 64              # bytes for each packet: no object of the packet path is
 FAR = "192.0.2.2", "192.0.2.1"
 INNER = ip(flags=2) / udp() / b"hello"
 LARGE = ip(flags=2) / udp() / raw(1480)
-
-
-def kept():
-    """-> bytes of the kernel's objects that cannot be given back"""
-    with open("/proc/meminfo") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("SUnreclaim")) * 1024
 
 
 def devices():
@@ -105,11 +99,11 @@ def nothing_kept(name, u0, action):
                 u0.drain()
 
     some(100)
-    before = kept()
+    before = unreclaimable()
     some(TIMES)
     # What RCU frees goes later.
-    expect(f"{name}: nothing is kept", True, until(True, lambda: kept() - before < LIMIT * TIMES))
-    diag(f"{name}: {(kept() - before) / TIMES:.1f} bytes a packet")
+    expect(f"{name}: nothing is kept", True, until(True, lambda: unreclaimable() - before < LIMIT * TIMES))
+    diag(f"{name}: {(unreclaimable() - before) / TIMES:.1f} bytes a packet")
 
 
 def every_way(u0):
