@@ -38,7 +38,7 @@ struct packet {
 	uint8_t transport_protocol;
 	bool ipv6;
 	bool mutated;		/* so its lengths may be wrong */
-	bool unverified;	/* a checksum or a length is wrong: no card says that it verified it */
+	bool unverified;	/* a checksum or a length is wrong, so no card verified it */
 };
 
 static inline uint16_t packet_get16(const uint8_t *from)
