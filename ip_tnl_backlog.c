@@ -20,6 +20,11 @@
  * GRO does not recognise the flow could overtake packets of that flow which GRO holds, so
  * GRO is flushed before it.
  *
+ * Fairness. One device alone may have net.core.netdev_max_backlog packets waiting, as if the
+ * backlog were its own. Beyond that, a device's packet is queued only while no more of its
+ * packets wait than there is room left for all devices, which is twice that number (dynamic
+ * thresholds, Choudhury and Hahne 1998): devices that flood leave room for the others.
+ *
  * Lifetime. A queued packet holds no reference to its device. ip_tnl_backlog_flush()
  * waits for what is queued; ip_tnl_dev.c says when a device calls it.
  */
@@ -34,12 +39,14 @@
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/mpls.h>
+#include <net/netns/hash.h>
 #include <net/protocol.h>
 
 #include "gre_header.h"
 #include "ip_tnl_internal.h"
 
 #define IP_TNL_UDP_BITS		6
+#define IP_TNL_SHARES		64
 
 /*
  * The backlog of one CPU. All members but @enqueued and @delivered are that CPU's softirq's;
@@ -52,6 +59,13 @@ struct ip_tnl_backlog {
 	u32			enqueued;	/* packets, wraps */
 	u32			delivered;	/* of those */
 	struct napi_struct	napi;
+
+	/*
+	 * Packets queued, by device; devices that collide share. Counted when needed, that
+	 * is, not before too many are queued, and valid until the next poll.
+	 */
+	bool			shares_valid;
+	u32			shares[IP_TNL_SHARES];
 
 	/*
 	 * UDP, by pairs of addresses. @gro_missed: the last pair of which GRO did not take
@@ -274,6 +288,7 @@ static int ip_tnl_backlog_poll(struct napi_struct *napi, int budget)
 	       ip_tnl_move(&backlog->nogro, &nogro, budget);
 	left = skb_queue_len(&backlog->gro) + skb_queue_len(&backlog->nogro);
 	delivered = backlog->enqueued - left;
+	backlog->shares_valid = false;
 	local_unlock_nested_bh(&ip_tnl_backlogs->bh_lock);
 
 	while ((skb = __skb_dequeue(&gro)))
@@ -299,6 +314,43 @@ static int ip_tnl_backlog_poll(struct napi_struct *napi, int budget)
 	return done;
 }
 
+/* Devices of a namespace whose indices are close do not collide. */
+static u32 *ip_tnl_backlog_share(struct ip_tnl_backlog *backlog, const struct sk_buff *skb)
+{
+	u32 hash = skb->dev->ifindex + net_hash_mix(dev_net(skb->dev));
+
+	return &backlog->shares[hash % ARRAY_SIZE(backlog->shares)];
+}
+
+static void ip_tnl_backlog_count_shares(struct ip_tnl_backlog *backlog)
+{
+	const struct sk_buff *skb;
+
+	memset(backlog->shares, 0, sizeof(backlog->shares));
+	skb_queue_walk(&backlog->gro, skb)
+		(*ip_tnl_backlog_share(backlog, skb))++;
+	skb_queue_walk(&backlog->nogro, skb)
+		(*ip_tnl_backlog_share(backlog, skb))++;
+	backlog->shares_valid = true;
+}
+
+/*
+ * With more than net.core.netdev_max_backlog packets queued: return true if one more of this
+ * device may be, and count it.
+ */
+static noinline bool ip_tnl_backlog_admit(struct ip_tnl_backlog *backlog,
+					  const struct sk_buff *skb, unsigned int queued)
+{
+	u32 *share = ip_tnl_backlog_share(backlog, skb);
+
+	if (!backlog->shares_valid)
+		ip_tnl_backlog_count_shares(backlog);
+	if (queued + *share > 2U * net_max_backlog())
+		return false;
+	(*share)++;
+	return true;
+}
+
 /**
  * ip_tnl_backlog_enqueue() - deliver a packet that has left its tunnel
  * @skb: network header at skb->data, basic IP header linear, skb->dev the tunnel;
@@ -316,7 +368,7 @@ void ip_tnl_backlog_enqueue(struct sk_buff *skb)
 	local_lock_nested_bh(&ip_tnl_backlogs->bh_lock);
 	backlog = this_cpu_ptr(ip_tnl_backlogs);
 	queued = skb_queue_len(&backlog->gro) + skb_queue_len(&backlog->nogro);
-	if (unlikely(queued > net_max_backlog())) {
+	if (unlikely(queued > net_max_backlog()) && !ip_tnl_backlog_admit(backlog, skb, queued)) {
 		local_unlock_nested_bh(&ip_tnl_backlogs->bh_lock);
 		dev_core_stats_rx_dropped_inc(skb->dev);
 		kfree_skb(skb);

@@ -8,7 +8,7 @@ tunnels, and of packets whose device goes while they wait.
        | v1 192.0.2.1          | v2 192.0.2.2
        '-----------------------'
        batches of packets      tun        to 198.51.100.2, on lo
-       in FOU (burst.py)       g1, g2     gre, keys 1 and 2
+       in FOU (burst.py)       g1 .. g4   gre, keys 1 to 4
                                c1 ..      each one's packets in the one before
 """
 import contextlib
@@ -277,14 +277,28 @@ def too_many_for_one(net):
                      {dev: (min(MOST, most + 1), max(0, MOST - most - 1))})
 
 
-def too_many_for_two(net):
-    """The limit is a processor's, not a device's."""
-    half = MOST // 2
-    machine("netdev_max_backlog", 40)
-    with differs("counts for each device"):
-        overload(net, "two devices, 40 may wait",
-                 [in_gre(flow, number) for flow in (0, 1) for number in range(half)], FOU_GRE,
-                 {"g1": (half, 0), "g2": (41 - half, MOST - 41)})
+def queued(flows, most):
+    """-> [packets of each flow that are queued], if none of these is delivered meanwhile and each flow has a device.
+    More than one device alone may have waiting are queued while no more of a device are than there is room left."""
+    counts = [0] * (1 + max(flows))
+    for flow in flows:
+        if sum(counts) <= most or sum(counts) + counts[flow] <= 2 * most:
+            counts[flow] += 1
+    return counts
+
+
+def too_many_for_several(net):
+    """One device that floods leaves room for others, as if each had a queue; and so do several."""
+    half, most = MOST // 2, 20
+    orders = {"one behind the other": [0] * half + [1] * half, "in turn": [0, 1] * half,
+              "few behind many": [0] * (MOST - 10) + [1] * 10, "three behind one": [0] * half + [1, 2, 3] * (half // 3),
+              "a fourth behind three": [0, 1, 2] * (half // 2) + [3] * (half // 2)}
+    machine("netdev_max_backlog", most)
+    for name, flows in orders.items():
+        numbers = [flows[:at].count(flow) for at, flow in enumerate(flows)]
+        with differs("a queue for each device"):
+            overload(net, f"{name}, {most} of one may wait", [in_gre(*of) for of in zip(flows, numbers)], FOU_GRE,
+                     {f"g{flow + 1}": (got, flows.count(flow) - got) for flow, got in enumerate(queued(flows, most))})
     machine("netdev_max_backlog", BACKLOG)
     overload(net, "two devices, all may wait",
              [in_gre(flow, number) for number in range(half) for flow in (0, 1)], FOU_GRE,
@@ -295,13 +309,13 @@ def too_many(net):
     # By a NAPI context of its own, past the queue that has the same limit.
     net.n1.offloads("v1", False, "tso")
     net.n2.offloads("v2", True, "gro")
-    net.n2.ip(*(line for key in (1, 2) for line in (
+    net.n2.ip(*(line for key in (1, 2, 3, 4) for line in (
         f"link add g{key} type gre local 192.0.2.2 remote 192.0.2.1 key {key}", f"link set g{key} up")))
     too_many_for_one(net)
-    too_many_for_two(net)
+    too_many_for_several(net)
     net.n1.offloads("v1", True, "tso")
     net.n2.offloads("v2", False, "gro")
-    net.n2.ip("link del g1", "link del g2")
+    net.n2.ip(*(f"link del g{key}" for key in (1, 2, 3, 4)))
 
 
 # --------------------------------------------------------------------- TCP
