@@ -8,8 +8,8 @@ IPTNL_PACKETS=N packets (default 200000)
 """
 import os
 
-from hostile import unreclaimable
-from ksft import NetNs, diag, expect, ksft_run, modprobe, need_modules, no_reference_left, veth_pair, write
+from hostile import add_pktgen, start_pktgen, unreclaimable
+from ksft import NetNs, diag, expect, ksft_run, modprobe, need_modules, no_reference_left, veth_pair
 from wire import sysctl
 
 PACKETS = int(os.environ.get("IPTNL_PACKETS", "200000"))
@@ -17,11 +17,6 @@ ROUND = 50000                   # packets between two changes
 LIMIT = 2 << 20                 # bytes
 KINDS = ["ipip", "gre", "gre key 7", "gre key 7 csum seq"]
 MACS = "02:00:00:00:00:d0", "02:00:00:00:00:d1"
-
-
-def pktgen(file, *lines):
-    for line in lines:
-        write("/proc/net/pktgen/" + file, line + "\n")
 
 
 def make(n1, n2, number):
@@ -37,11 +32,8 @@ def a_round(n1, n2, number):
     """-> packets that came through"""
     make(n1, n2, number)
     with n1.enter:
-        pktgen("kpktgend_0", "rem_device_all", "add_device d0")
-        pktgen("d0", f"count {ROUND}", "pkt_size 100", "xmit_mode netif_receive", "burst 16", f"dst_mac {MACS[0]}",
-               "src_min 198.19.0.1", "src_max 198.19.0.9", "dst_min 198.18.0.1", "dst_max 198.18.0.250",
-               "flag IPDST_RND")
-        pktgen("pgctrl", "start")
+        add_pktgen("d0", MACS[0], f"count {ROUND}", "burst 16")
+        start_pktgen()
     came = n2.stat("tun", "rx_packets")
     for ns in n1, n2:
         ns.ip("link del tun")

@@ -8,6 +8,7 @@ there is no compiler where they run.
     getter.last()       -> {"id": 5, "remote": "192.0.2.2", ...} or None
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -98,11 +99,17 @@ class Program:
         text = ctypes.create_string_buffer(code)
         log = ctypes.create_string_buffer(65536)
         licence = ctypes.create_string_buffer(b"GPL")
+
+        def load(verbose):
+            return bpf(PROG_LOAD, struct.pack(
+                "=IIQQIIQ80xQ", SCHED_CLS, len(code) // 8, pointer(text), pointer(licence),
+                verbose, len(log) if verbose else 0, pointer(log) if verbose else 0, pointer(fds)))
+
         try:
-            self.fd = bpf(PROG_LOAD, struct.pack(
-                "=IIQQIIQ80xQ", SCHED_CLS, len(code) // 8, pointer(text),
-                pointer(licence), 1, len(log), pointer(log), pointer(fds)))
+            self.fd = load(0)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                load(1)
             sys.exit(f"bpf: {error}\n{log.value.decode()}")
 
 
