@@ -175,6 +175,8 @@ kernel_options() {
 	arm64) echo -n 'console=ttyAMA0 ' ;;
 	*) echo -n 'console=ttyS0 ' ;;
 	esac
+	# With KASAN and kmemleak, ACPI takes half a minute for each device's interrupt, and gives up.
+	! is_debug "$1" || echo -n 'pci=noacpi '
 	echo 'ignore_loglevel log_buf_len=8M panic=-1 oops=panic mitigations=off audit=0 init_on_alloc=0 no5lvl' \
 		'tsc=reliable norandmaps no_timer_check watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=180' \
 		'sysctl.kernel.hung_task_timeout_secs=300'
