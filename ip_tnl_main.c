@@ -181,8 +181,10 @@ EXPORT_SYMBOL_GPL(ip_tnl_kind_unregister);
 
 static int __init ip_tnl_core_init(void)
 {
-	int err = ip_tnl_backlog_init();
+	int err;
 
+	ip_tnl_table_seed();
+	err = ip_tnl_backlog_init();
 	if (err)
 		return err;
 	err = ip_tnl_rx_init();

@@ -21,7 +21,6 @@
  * the two, and a lookup during which it changed is repeated.
  */
 #include <linux/bitops.h>
-#include <linux/once.h>
 #include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/slab.h>
@@ -65,9 +64,14 @@ static const struct rhashtable_params ip_tnl_table_params = {
 	.automatic_shrinking = true,
 };
 
+/* Context: module init, before the first ip_tnl_table_init(). */
+void ip_tnl_table_seed(void)
+{
+	get_random_bytes(ip_tnl_hash_secret, sizeof(ip_tnl_hash_secret));
+}
+
 int ip_tnl_table_init(struct ip_tnl_net *tn)
 {
-	get_random_once(ip_tnl_hash_secret, sizeof(ip_tnl_hash_secret));
 	return rhltable_init(&tn->table, &ip_tnl_table_params);
 }
 

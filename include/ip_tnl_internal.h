@@ -43,6 +43,7 @@ int ip_tnl_carry_init(void);
 void ip_tnl_carry_exit(void);
 
 /* ip_tnl_table.c: entries, and the table that holds them */
+void ip_tnl_table_seed(void);
 int ip_tnl_table_init(struct ip_tnl_net *tn);
 void ip_tnl_table_destroy(struct ip_tnl_net *tn);
 struct ip_tnl_entry *ip_tnl_entry_alloc(struct ip_tnl *t, const struct ip_tnl_params *p);

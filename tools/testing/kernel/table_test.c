@@ -649,6 +649,7 @@ static int run_phase(unsigned int n)
 	refused = 0;
 	most = 0;
 	failed = false;
+	ip_tnl_table_seed();
 	err = ip_tnl_table_init(tn);
 	if (err)
 		return err;
