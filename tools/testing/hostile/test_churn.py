@@ -39,7 +39,7 @@ def keep_branches(ns):
     """What switches branches of the kernel's code (static keys) is there all the time: QEMU without KVM may run an int3
     of the switching after its handler has gone, on the other processor."""
     ns.ip("fou add port 5554 ipproto 4", "link add xg type gre external", "link add xi type ipip external")
-    spread(ns, "lo")
+    ns.rps("lo", range(os.cpu_count()))
 
 
 def flood():
@@ -54,15 +54,6 @@ def flood():
             os.sched_yield()
 
 
-def spread(ns, dev):
-    """RPS of a device on all processors"""
-    directory = ns.devices()
-    file = os.open(f"{dev}/queues/rx-0/rps_cpus", os.O_WRONLY, dir_fd=directory)
-    os.write(file, b"%x" % ((1 << os.cpu_count()) - 1))
-    os.close(file)
-    os.close(directory)
-
-
 def received():
     """-> packets that the tunnels have received so far, altogether"""
     at = COUNTERS.NAMES.index("rx_packets")
@@ -74,7 +65,7 @@ def cycle(outside, number):
     with NetNs() as ns, ns.inside():
         outside.ip(f"link add v0 type veth peer name u0 address {MAC} netns {ns.name}", "link set v0 up")
         run_ip("addr add 192.0.2.1/24 dev u0", "link set u0 up", "fou add port 5555 ipproto 4")
-        spread(ns, "u0")
+        ns.rps("u0", range(os.cpu_count()))
         run_ip(*(f"link add c{n} type {words}" for n, words in enumerate(KINDS)),
                *(f"link set c{n} up" for n in range(len(KINDS))))
         before = received()

@@ -113,6 +113,30 @@ class Program:
             sys.exit(f"bpf: {error}\n{log.value.decode()}")
 
 
+class Array:
+    """A map of one value, between programs and the test"""
+
+    def __init__(self, size):
+        self.fd = bpf(MAP_CREATE, struct.pack("=IIIII", ARRAY, 4, size, 1, 0))
+        self.key = ctypes.create_string_buffer(4)
+        self.value = ctypes.create_string_buffer(size)
+
+    def arguments(self):
+        """code: map and key, for a helper; the key is at the end of the stack"""
+        return store(-4, bytes(4)) + insn(0x18, 1, 1, imm=self.fd) + insn(0) + on_stack(2, -4)
+
+    def access(self, command):
+        bpf(command, struct.pack("=IIQQQ", self.fd, 0, pointer(self.key), pointer(self.value), 0))
+
+    def read(self):
+        self.access(LOOKUP)
+        return self.value.raw
+
+    def write(self, data):
+        self.value.raw = data.ljust(len(self.value), b"\0")
+        self.access(UPDATE)
+
+
 def directory():
     """where programs are pinned: of this process, gone with its namespace"""
     path = "/sys/fs/bpf"
@@ -166,35 +190,25 @@ class Getter(Program):
     MORE = struct.Struct("=I%ds" % VALUE.size)      # number of packets
 
     def __init__(self):
-        self.map = bpf(MAP_CREATE, struct.pack(
-            "=IIIII", ARRAY, 4, self.VALUE.size, 1, 0))
+        self.array = Array(self.VALUE.size)
         base = -self.VALUE.size - 8
         code = store(base, bytes(self.VALUE.size)) + \
             copy(1, 6) + on_stack(2, base + 8) + mov(3, KEY_SIZE) + \
             mov(4, TUNINFO_FLAGS) + call(GET_KEY) + save(base, 0) + \
             copy(1, 6) + on_stack(2, base + 8 + KEY_SIZE) + \
             mov(3, OPT_SIZE) + call(GET_OPT) + save(base + 4, 0) + \
-            store(-4, bytes(4)) + insn(0x18, 1, 1, imm=self.map) + insn(0) + \
-            on_stack(2, -4) + on_stack(3, base) + mov(4, 0) + \
+            self.array.arguments() + on_stack(3, base) + mov(4, 0) + \
             call(MAP_UPDATE_ELEM) + leave(0)
         super().__init__(code)
-        self.key = ctypes.create_string_buffer(4)
-        self.value = ctypes.create_string_buffer(self.VALUE.size)
         self.forget()
 
-    def access(self, command):
-        bpf(command, struct.pack("=IIQQQ", self.map, 0, pointer(self.key),
-                                 pointer(self.value), 0))
-
     def forget(self):
-        self.value.raw = struct.pack("=i", 1).ljust(self.VALUE.size, b"\0")
-        self.access(UPDATE)
+        self.array.write(struct.pack("=i", 1))
 
     def last(self):
         """-> what the last packet since the last call came with, None if
         there was no packet, {} if it came without"""
-        self.access(LOOKUP)
-        got, options, key, data = self.VALUE.unpack(self.value.raw)
+        got, options, key, data = self.VALUE.unpack(self.array.read())
         self.forget()
         if got == 1:
             return None
@@ -315,19 +329,14 @@ class FouGetter(Program):
     VALUE = struct.Struct("=i4s")
 
     def __init__(self):
-        self.map = bpf(MAP_CREATE, struct.pack("=IIIII", ARRAY, 4, 8, 1, 0))
+        self.array = Array(self.VALUE.size)
         code = store(-16, bytes(8)) + copy(1, 6) + on_stack(2, -12) + \
             call_module(btf_function("fou", "bpf_skb_get_fou_encap")) + \
-            save(-16, 0) + store(-4, bytes(4)) + \
-            insn(0x18, 1, 1, imm=self.map) + insn(0) + on_stack(2, -4) + \
+            save(-16, 0) + self.array.arguments() + \
             on_stack(3, -16) + mov(4, 0) + call(MAP_UPDATE_ELEM) + leave(0)
         super().__init__(code, [btf_fd("fou")])
 
     def last(self):
         """-> (result, source port, destination port)"""
-        key = ctypes.create_string_buffer(4)
-        value = ctypes.create_string_buffer(8)
-        bpf(LOOKUP, struct.pack("=IIQQQ", self.map, 0, pointer(key),
-                                pointer(value), 0))
-        result, ports = self.VALUE.unpack(value.raw)
+        result, ports = self.VALUE.unpack(self.array.read())
         return (result, *struct.unpack("!HH", ports))

@@ -27,6 +27,7 @@ import atexit
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 import signal
@@ -281,6 +282,13 @@ class NetNs(wire.Ns):
                 return os.open(f"{folder}/class/net", os.O_RDONLY | os.O_DIRECTORY)
             finally:
                 pkt.libc_call("umount2", folder.encode(), MNT_DETACH)
+
+    def rps(self, dev, cpus):
+        """RPS of a device to these processors"""
+        directory = self.devices()
+        with open(f"{dev}/queues/rx-0/rps_cpus", "w", opener=functools.partial(os.open, dir_fd=directory)) as file:
+            file.write(f"{sum(1 << cpu for cpu in cpus):x}")
+        os.close(directory)
 
     def inject(self, dev, peer, peer_dev, *packets):
         """Send packets by a device; peer_dev in the namespace peer, at the other

@@ -57,12 +57,6 @@ class Bench:
         n2.ip(f"fou add port {FOU_IPIP} ipproto 4", f"fou add port {FOU_GRE} ipproto 47", f"fou add port {GUE} gue",
               "addr add 198.51.100.2 dev lo")
         self.receiver = Receiver(n2)
-        self.devices = n2.devices()
-
-    def rps(self, dev, cpus):
-        file = os.open(f"{dev}/queues/rx-0/rps_cpus", os.O_WRONLY, dir_fd=self.devices)
-        os.write(file, f"{sum(1 << cpu for cpu in cpus):x}".encode())
-        os.close(file)
 
 
 # --------------------------------------------------------- which processor
@@ -101,23 +95,23 @@ def many(bench, name, wrap, cpus):
 
 def rps_of_the_underlay(bench, kind, wrap):
     """Now the outer packet has a hash, the same for all."""
-    bench.rps("v2", bench.two)
+    bench.n2.rps("v2", bench.two)
     with differs("goes on with the outer flow's hash"):
         many(bench, f"{kind}: RPS to two, and below", wrap, bench.two)
-    bench.rps("v2", [])
+    bench.n2.rps("v2", [])
 
 
 def receive_packet_steering(bench, kind, options, wrap):
     address = f"address {MAC} " * (options == "gretap")
     bench.n2.ip(f"link add tun {address}type {options} local 192.0.2.2 remote 192.0.2.1", "link set tun up")
     many(bench, f"{kind}: no RPS", wrap, [bench.first])
-    bench.rps("tun", [bench.last])
+    bench.n2.rps("tun", [bench.last])
     many(bench, f"{kind}: RPS to another", wrap, [bench.last])
-    bench.rps("tun", bench.two)
+    bench.n2.rps("tun", bench.two)
     if "one port" in kind:
         rps_of_the_underlay(bench, kind, wrap)
     many(bench, f"{kind}: RPS to two", wrap, bench.two)
-    bench.rps("tun", [])
+    bench.n2.rps("tun", [])
     many(bench, f"{kind}: RPS no more", wrap, [bench.first])
     bench.n2.ip("link del tun")
 
