@@ -71,7 +71,8 @@ def gso_order(ifindex, shape, frame, at, protocol, v6, how, rng):
 
 
 class Flow:
-    """fits(): true if the tunnel can carry it; send(): -> number of GSO packets sent, [errno]"""
+    """fits(): true if the tunnel can carry it; plan(): -> what is to be sent, the same for each card; send(): send it
+    -> number of GSO packets sent, [errno]"""
 
     def __init__(self, name, **settings):
         self.name = name
@@ -106,11 +107,13 @@ class Forwarded(Flow):
     tags = ()
     stack = ()
 
-    def send(self, world, rng, count):
+    def plan(self, world, rng, count):
         ifindex = world.ifindex(self.device)
-        orders = b"".join(self.one(ifindex, rng) for _ in range(count))
-        world.cards.write(orders)
-        return count, []
+        return [self.one(ifindex, rng) for _ in range(count)]
+
+    def send(self, world, plan):
+        world.cards.write(b"".join(plan))
+        return len(plan), []
 
     def frame(self, packet):
         proto = IPV6_TYPE if self.v6 else IPV4_TYPE
@@ -139,8 +142,8 @@ class Single(Forwarded):
         return card.order(ifindex, card.RECEIVE, frame, card.NONE, flags,
                           start=at + len(frame) - len(packet), offset=packets.CSUM_AT[self.protocol])
 
-    def send(self, world, rng, count):
-        super().send(world, rng, count)
+    def send(self, world, plan):
+        super().send(world, plan)
         return 0, []
 
 
@@ -154,17 +157,12 @@ class Redirected(Forwarded):
     device, target_mac = "tc0", HOST_MACS[0]
 
 
-class Received(Flow):
+class Received(Forwarded):
     """Frames that GRO merges; inside: frames of another tunnel"""
 
     device, inside = "in", None
 
-    def send(self, world, rng, count):
-        ifindex = world.ifindex(self.device)
-        world.cards.write(b"".join(self.burst(ifindex, rng) for _ in range(count)))
-        return count, []
-
-    def burst(self, ifindex, rng):
+    def one(self, ifindex, rng):
         shape = Shape(rng)
         flags = rng.choice([0, card.SUMMED])
         return b"".join(self.order(ifindex, frame, flags, rng) for frame in self.burst_frames(shape, rng))
@@ -200,20 +198,33 @@ class Received(Flow):
         return packet
 
 
+def attempts(send, packets_to_send):
+    """-> [errno] of those that were refused"""
+    wrong = []
+    for data in packets_to_send:
+        try:
+            send(data)
+        except OSError as error:
+            wrong.append(error.errno)
+    return wrong
+
+
 class Tap(Flow):
     """A tap, as for a VM: gso_segs is not set; wrong: gso_size is wrong, too"""
 
     target_mac, tags, wrong = BRIDGE_MAC, (), None
 
-    def send(self, world, rng, count):
-        wrong = []
-        for _ in range(count):
-            shape = self.shape(rng)
-            source, target = ends(self.v6, self.target)
-            packet, at = gso_ip(shape, self.protocol, source, target, self.df)
-            frame = ethernet(self.target_mac, HOST_MACS[1], IPV6_TYPE if self.v6 else IPV4_TYPE, packet, self.tags)
-            wrong += self.write(world, self.header(shape, at + len(frame) - len(packet)) + frame)
-        return count, wrong
+    def plan(self, world, rng, count):
+        return [self.one(world.tunnel, self.shape(rng)) for _ in range(count)]
+
+    def one(self, _, shape):
+        source, target = ends(self.v6, self.target)
+        packet, at = gso_ip(shape, self.protocol, source, target, self.df)
+        frame = ethernet(self.target_mac, HOST_MACS[1], IPV6_TYPE if self.v6 else IPV4_TYPE, packet, self.tags)
+        return self.header(shape, at + len(frame) - len(packet)) + frame
+
+    def send(self, world, plan):
+        return len(plan), attempts(lambda data: os.write(world.tap, data), plan)
 
     def shape(self, rng):
         """Single segments must fit into the tunnel: a dropped packet may or may not use a sequence number."""
@@ -227,52 +238,38 @@ class Tap(Flow):
         size = {None: shape.size, "large": len(shape.payload) + 9, "whole": len(shape.payload), "small": 50}[self.wrong]
         return vnet(kind, 1, at + packets.HEADER[self.protocol], min(size, 0xffff), at, packets.CSUM_AT[self.protocol])
 
-    def write(self, world, data):
-        try:
-            os.write(world.tap, data)
-        except OSError as error:
-            return [error.errno]
-        return []
-
 
 class PacketSocket(Tap):
     """PACKET_VNET_HDR on the tunnel itself"""
 
-    def send(self, world, rng, count):
-        proto = IPV6_TYPE if self.v6 else IPV4_TYPE
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
-            sock.bind((world.tunnel.device, proto))
-            sock.setsockopt(263, 15, 1)             # SOL_PACKET, PACKET_VNET_HDR
-            wrong = []
-            for _ in range(count):
-                wrong += self.one(world, sock, rng, proto)
-        return count, wrong
-
-    def one(self, world, sock, rng, proto):
-        shape = self.shape(rng)
+    def one(self, tunnel, shape):
         source, target = ends(self.v6, self.target)
         packet, at = gso_ip(shape, self.protocol, source, target, self.df)
-        if world.tunnel.ethernet:
-            packet = ethernet(HOST_MACS[0], HOST_MACS[1], proto, packet, self.tags)
+        if tunnel.ethernet:
+            packet = ethernet(HOST_MACS[0], HOST_MACS[1], IPV6_TYPE if self.v6 else IPV4_TYPE, packet, self.tags)
             at += 14 + 4 * len(self.tags)
-        try:
-            sock.send(self.header(shape, at) + packet)
-        except OSError as error:
-            return [error.errno]
-        return []
+        return self.header(shape, at) + packet
+
+    def send(self, world, plan):
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+            sock.bind((world.tunnel.device, IPV6_TYPE if self.v6 else IPV4_TYPE))
+            sock.setsockopt(263, 15, 1)             # SOL_PACKET, PACKET_VNET_HDR
+            return len(plan), attempts(sock.send, plan)
 
 
 class LocalUdp(Flow):
-    def send(self, world, rng, count):
+    def plan(self, world, rng, count):
+        return [Shape(rng) for _ in range(count)]
+
+    def send(self, world, plan):
         wrong = []
         family = socket.AF_INET6 if self.v6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.bind((LOCAL6 if self.v6 else LOCAL4, 5000))
-            for _ in range(count):
-                shape = Shape(rng)
+            for shape in plan:
                 sock.setsockopt(socket.SOL_UDP, 103, shape.size)        # UDP_SEGMENT
                 wrong += self.one(world, sock, shape)
-        return count, wrong
+        return len(plan), wrong
 
     def one(self, world, sock, shape):
         """Before 6.11 UDP_SEGMENT requires checksum offload of the device, so the reference has it, too."""
@@ -290,13 +287,15 @@ class LocalUdp(Flow):
 class LocalTcp(Flow):
     """A socket in repair mode, connected and closed without packets"""
 
-    def send(self, world, rng, count):
-        for _ in range(count):
-            self.one(rng)
-        return count, []
+    def plan(self, world, rng, count):
+        return [Shape(rng) for _ in range(count)]
 
-    def one(self, rng):
-        shape = Shape(rng)
+    def send(self, world, plan):
+        for shape in plan:
+            self.one(shape)
+        return len(plan), []
+
+    def one(self, shape):
         family = socket.AF_INET6 if self.v6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             def repair(value):
