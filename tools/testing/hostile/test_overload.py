@@ -23,7 +23,7 @@ ECHOES = 10
 ROUNDS = 5                      # of making, changing and deleting a tunnel
 TIMES = 10                      # more packets than are delivered
 WAITING = 1000                  # net.core.netdev_max_backlog
-WORK = 300                      # checksums of 512 bytes, for each packet of f1
+WORK = 300, 600, 1200, 2400     # checksums of 512 bytes for each packet of f1: the first that is slow enough
 MAC = "02:00:00:00:00:d0"
 LOOKUP_ELEM, CSUM_DIFF = 1, 28
 LOAD, STORE, ADD, SUB, NOT_EQUAL, NOT_GREATER = 0x79, 0x7b, 0x07, 0x1f, 0x55, 0xbd
@@ -43,11 +43,11 @@ class Counts:
         return Program(before + self.array.arguments() + call(LOOKUP_ELEM) + insn(NOT_EQUAL, 0, off=2) + leave(0) +
                        code + leave(0))
 
-    def slow(self):
+    def slow(self, times):
         """Take long, and count a packet of f1."""
         body = on_stack(1, -512) + mov(2, 512) + mov(3, 0) + mov(4, 0) + mov(5, 0) + call(CSUM_DIFF) + \
             insn(ADD, 7, imm=-1)
-        work = store(-512, bytes(512)) + mov(7, WORK) + body + insn(NOT_EQUAL, 7, off=-(len(body) // 8 + 1))
+        work = store(-512, bytes(512)) + mov(7, times) + body + insn(NOT_EQUAL, 7, off=-(len(body) // 8 + 1))
         return self.program(insn(LOAD, 1, 0, DELIVERED) + insn(ADD, 1, imm=1) + insn(STORE, 0, 1, DELIVERED), work)
 
     def arrival(self):
@@ -78,15 +78,25 @@ def build(n1, n2):
               f"route add 198.18.0.0/16 dev {'f1' if ns is n1 else 'd0'}")
         with ns.enter:
             sysctl(net__ipv4__ip_forward=1)
+    n2.tc(*(f"qdisc add dev {dev} clsact" for dev in ("f1", "w2", "b1")))
 
 
-def watch(n2):
-    counts = Counts()
+def run_at(n2, dev, program):
+    """What is received by this device runs this program."""
     with n2.enter:
-        for dev, program in ("f1", counts.slow()), ("w2", counts.arrival()), ("b1", counts.delivery()):
-            n2.tc(f"qdisc add dev {dev} clsact")
-            attach(dev, "ingress", program)
-    return counts
+        attach(dev, "ingress", program)
+
+
+def slow_down(n1, n2, counts):
+    """Make the delivery so slow that much more than TIMES as much is sent, however fast that is on this machine."""
+    for times in WORK:
+        run_at(n2, "f1", counts.slow(times))
+        sent, delivered = n1.stat("f1", "tx_packets"), counts.read()[0]
+        until(True, lambda first=delivered: counts.read()[0] - first > WAITING)
+        ratio = (n1.stat("f1", "tx_packets") - sent) / (counts.read()[0] - delivered)
+        diag(f"{times} checksums a packet: {ratio:.1f} times as many are sent as are delivered")
+        if ratio > 2 * TIMES:
+            break
 
 
 def flood():
@@ -102,8 +112,8 @@ def control_plane(n2):
 
 
 def flooded(n1, n2, counts):
+    slow_down(n1, n2, counts)
     sent, (delivered, _) = n1.stat("f1", "tx_packets"), counts.read()
-    until(True, lambda: counts.read()[0] - delivered > WAITING)
     lost = n2.stat("b1", "rx_dropped"), n1.stat("b1", "rx_dropped")
     expect("echo requests of the other tunnel: each is answered", ECHOES, n1.echo("198.51.100.6", ECHOES))
     expect("a tunnel is made, changed and deleted", "", control_plane(n2))
@@ -128,7 +138,9 @@ def main():
     with NetNs() as n1, NetNs() as n2:
         build(n1, n2)
         n2.rps("v2", [0])
-        counts = watch(n2)
+        counts = Counts()
+        run_at(n2, "w2", counts.arrival())
+        run_at(n2, "b1", counts.delivery())
         expect("before: echo requests are answered", [10, 10], [n1.echo(f"198.51.100.{n}", 10) for n in (2, 6)])
         n1.start_function(flood)
         flooded(n1, n2, counts)

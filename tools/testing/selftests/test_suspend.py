@@ -64,7 +64,7 @@ def suspended(words):
         near = Stats(n1, "t1")
         for number in range(QUEUE + TOO_MANY):
             out.send(struct.pack("!I", number))
-        near.expect(f"{words}: suspended: those for which there is room are sent", tx_packets=QUEUE, tx_dropped=TOO_MANY)
+        near.expect(f"{words}: suspended: sent as far as there is room", tx_packets=QUEUE, tx_dropped=TOO_MANY)
         works_each(n1, (f"{words}: suspended: another tunnel over the device",
                         "link add t2 type gre dev v1 remote 192.0.2.9"),
                    (f"{words}: suspended: up", "link set t2 up"), (f"{words}: suspended: down", "link set t2 down"),
