@@ -14,12 +14,13 @@ import contextlib
 import socket
 
 from ether import erspan, frame, put_up
-from ksft import NetNs, SLOW, diag, expect, ksft_run, modprobe, need_modules, no_reference_left, unreclaimable
+from ksft import NetNs, SLOW, check, diag, ksft_run, modprobe, need_modules, no_reference_left, unreclaimable
 from pkt import gre, icmp, ip, ip6, mpls, raw, udp
 from wire import ETH_P_IP, ETH_P_IPV6, Tun, one_processor, run_ip, sysctl, until
 
 TIMES = 2000 // SLOW
 LIMIT = 64              # bytes for each packet: no object of the packet path is that small
+ROUNDS = 20 if SLOW > 1 else 1      # KASAN keeps what was freed, until that is a share of the memory
 FAR = "192.0.2.2", "192.0.2.1"
 INNER = ip(flags=2) / udp() / b"hello"
 LARGE = ip(flags=2) / udp() / raw(1480)
@@ -90,7 +91,7 @@ def routed():
 
 
 def nothing_kept(name, u0, action):
-    """once before, so that what is made once is there"""
+    """in one of the rounds; first some, so that what is made once is there"""
     def some(count):
         with one_processor():
             for _ in range(count):
@@ -99,10 +100,14 @@ def nothing_kept(name, u0, action):
                 u0.drain()
 
     some(100)
-    before = unreclaimable()
-    some(TIMES)
-    # What RCU frees goes later.
-    expect(f"{name}: nothing is kept", True, until(True, lambda: unreclaimable() - before < LIMIT * TIMES))
+    for _ in range(ROUNDS):
+        before = unreclaimable()
+        some(TIMES)
+        # What RCU frees goes later.
+        fine = until(True, lambda first=before: unreclaimable() - first < LIMIT * TIMES, 60 // ROUNDS)
+        if fine:
+            break
+    check(f"{name}: nothing is kept", fine)
     diag(f"{name}: {(unreclaimable() - before) / TIMES:.1f} bytes a packet")
 
 
