@@ -308,14 +308,15 @@ static void ip_tnl_xmit_segments(struct sk_buff *skb, struct net_device *dev,
 /*
  * When the path MTU has decreased, or a learned one has expired, TCP's segments may be too
  * big until TCP knows. Those can be made smaller here; for other protocols a segment is a
- * message. Return: true if the segments fit now.
+ * message, and in a frag list they end where its members do. Return: true if the segments
+ * fit now.
  */
 static bool ip_tnl_gso_shrink(struct sk_buff *skb, unsigned int mtu)
 {
 	struct skb_shared_info *shinfo;
 	unsigned int hlen;
 
-	if (!skb_is_gso_tcp(skb) || skb_header_unclone(skb, GFP_ATOMIC))
+	if (!skb_is_gso_tcp(skb) || skb_has_frag_list(skb) || skb_header_unclone(skb, GFP_ATOMIC))
 		return false;
 	hlen = skb_transport_offset(skb) - skb_network_offset(skb) + tcp_hdrlen(skb);
 	if (mtu < hlen + TCP_MIN_MSS)

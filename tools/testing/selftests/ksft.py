@@ -283,12 +283,16 @@ class NetNs(wire.Ns):
             finally:
                 pkt.libc_call("umount2", folder.encode(), MNT_DETACH)
 
+    def sysfs(self, path, value):
+        """Write a file of class/net."""
+        directory = self.devices()
+        with open(path, "w", opener=functools.partial(os.open, dir_fd=directory)) as file:
+            file.write(str(value))
+        os.close(directory)
+
     def rps(self, dev, cpus):
         """RPS of a device to these processors"""
-        directory = self.devices()
-        with open(f"{dev}/queues/rx-0/rps_cpus", "w", opener=functools.partial(os.open, dir_fd=directory)) as file:
-            file.write(f"{sum(1 << cpu for cpu in cpus):x}")
-        os.close(directory)
+        self.sysfs(f"{dev}/queues/rx-0/rps_cpus", f"{sum(1 << cpu for cpu in cpus):x}")
 
     def inject(self, dev, peer, peer_dev, *packets):
         """Send packets by a device; peer_dev in the namespace peer, at the other

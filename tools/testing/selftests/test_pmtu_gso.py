@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """TCP into an underlay that is narrower than the tunnel's MTU: no segment is lost
 to that, neither while what was learned of the path MTU is about to expire, nor
-when it has expired. GSO packets of UDP are refused segment by segment.
+when it has expired. GSO packets of UDP are refused segment by segment, and so are
+forwarded ones of TCP that GRO has made: their sender is told.
 
     n0                                         n1
     | v0 192.0.2.1  --- route mtu 1400 --->    | v1 192.0.2.2
     t0 198.51.100.1 ======= tunnel ======= t0 198.51.100.2
+    u0 203.0.113.1 --- n2: u1 203.0.113.2
 """
 import contextlib
 import socket
@@ -16,10 +18,13 @@ import threading
 import time
 
 from ksft import ksft_run, need_modules, check, expect, NetNs, SLOW, differs, veth_pair
+from pkt import csum, ip, raw
 
 KINDS = ("ipip", "gre", "gre key 5 csum", "gre seq", "gretap", "gre fou")
 LOST = "loses GSO packets that meet an expired value"
 EXPIRES = 2             # seconds
+NARROW = 1400           # the underlay's MTU
+SEGMENT = 1400          # bytes of TCP's payload: fits into the tunnel's MTU, not into the underlay's
 CHUNK = bytes(range(250)) * 16
 
 
@@ -123,11 +128,48 @@ def datagrams(n0, n1, kind):
                (n0.stat("t0", "tx_errors") - before, n0.snmp("Ip", "FragFails") - fails))
 
 
+def segment(number):
+    """-> a packet of TCP, with nothing but data"""
+    ends = "203.0.113.2", "198.51.100.2"
+    head = struct.pack("!HHIIBBHHH", 5000, 9, number, 0, 0x50, 0x10, 1000, 0, 0) + bytes(SEGMENT)
+    pseudo = b"".join(map(socket.inet_aton, ends)) + struct.pack("!HH", 6, len(head))
+    head = head[:16] + struct.pack("!H", csum(pseudo + head)) + head[18:]
+    return (ip(*ends, proto=6, flags=2, id=number // SEGMENT & 0xffff) / raw(head)).bytes()
+
+
+def forwarded(n0, kind):
+    """Segments that GRO merges into a list of packets, since none of them has pages: that list cannot be segmented at
+    other places."""
+    with NetNs() as n2:
+        veth_pair(n0, "u0", "203.0.113.1/24", n2, "u1", "203.0.113.2/24")
+        n0.sysctl(net__ipv4__ip_forward=1)
+        n0.offloads("u0", True, "gro")
+        n2.offloads("u1", False, "tso")             # veth has GRO only for what was not merged before
+        n0.offloads("v0", False, "tso", "gso")
+        n0.sysfs("u0/gro_flush_timeout", 10000000)
+        sent, told = n0.capture("t0", out=True), n2.capture("u1")
+        merged, answers, number = 0, set(), 1
+        with n2.enter:
+            out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        with out:
+            end = time.monotonic() + 60 * SLOW
+            while (merged < 20 or not answers) and time.monotonic() < end:
+                for _ in range(16):
+                    out.sendto(segment(number), ("u1", 0x0800, 0, 0, bytes.fromhex("020000000100")))
+                    number += SEGMENT
+                merged += sum(len(data) > 1476 for _, _, data in sent.drain())
+                answers |= {data[20:28] for _, _, data in told.drain() if data[9] == 1}
+        check(f"{kind}: merged segments that are too long", merged >= 20, f"{merged} packets")
+        want = NARROW - 20 - (14 if kind == "gretap" else 0) - (0 if kind == "ipip" else 4)
+        expect(f"{kind}: their sender is told the path MTU", {(3, 4, want)},
+               {(data[0], data[1], int.from_bytes(data[6:8], "big")) for data in answers})
+
+
 def main():
     need_modules()
     with NetNs(ipv6=True) as n0, NetNs(ipv6=True) as n1:
         veth_pair(n0, "v0", "192.0.2.1/24", n1, "v1", "192.0.2.2/24")
-        n0.ip("route add 192.0.2.2/32 dev v0 mtu 1400")
+        n0.ip(f"route add 192.0.2.2/32 dev v0 mtu {NARROW}")
         for ns in n0, n1:
             ns.run("sh", "-c", "modprobe fou; ip fou add port 5555 ipproto 47")
             ns.sysctl(net__ipv4__route__mtu_expires=EXPIRES, net__ipv6__route__mtu_expires=EXPIRES,
@@ -138,6 +180,8 @@ def main():
             if kind in ("gre", "gretap"):
                 transfer(n0, n1, kind, "2001:db8::2")
             datagrams(n0, n1, kind)
+            if kind in ("ipip", "gre"):
+                forwarded(n0, kind)
             for ns in n0, n1:
                 ns.ip("link del t0")
 
