@@ -4,6 +4,7 @@
 import errno
 import glob
 import os
+import re
 import subprocess
 
 MODULES = ("tunnel4", "gre", "ip_tunnel_core", "ipip", "ip_gre")        # in load order
@@ -29,11 +30,26 @@ def directory():
 
 
 def read(path):
+    """-> text without the spaces around it; names of devices may be any bytes"""
     try:
-        with open(path) as file:
-            return file.read().strip()
+        with open(path, errors="surrogateescape", newline="\n") as file:
+            return file.read().strip(" \t\n")
     except OSError:
         return ""
+
+
+def lines(path):
+    return read(path).split("\n")
+
+
+def words(line):
+    """-> what spaces and tabs separate; Unicode knows others, which may be part of a name"""
+    return re.split("[ \t]+", line.strip(" \t"))
+
+
+def table(path):
+    """-> [[word]] of a file in /proc/net, without its headings"""
+    return [words(line) for line in lines(path)[1:]]
 
 
 def is_loaded(name):

@@ -74,12 +74,17 @@ def unescape(path):
     return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), path)
 
 
+def printable(text):
+    """-> a name that anybody can choose, without what a terminal acts on"""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def mounted_netns(pid):
     """Yield the paths where a mount namespace has network namespaces mounted."""
     try:
-        with open("/proc/%s/mountinfo" % pid, errors="surrogateescape") as lines:
+        with open("/proc/%s/mountinfo" % pid, errors="surrogateescape", newline="\n") as lines:
             for line in lines:
-                field = line.split()
+                field = line.split(" ")
                 if field[3].startswith("net:["):
                     yield unescape(field[4])
     except OSError:
@@ -131,8 +136,8 @@ class Search:
     def add_process(self, pid):
         base = "/proc/" + pid
         try:
-            with open(base + "/comm") as file:
-                comm = file.read().strip()
+            with open(base + "/comm", errors="replace", newline="\n") as file:
+                comm = printable(file.read()[:-1])
             mounts = os.stat(base + "/ns/mnt").st_ino
         except OSError:
             return

@@ -40,7 +40,7 @@ def u32(number, value):
 
 
 def string(number, text):
-    return attr(number, text.encode() + b"\0")
+    return attr(number, text.encode(errors="surrogateescape") + b"\0")
 
 
 def iter_attrs(data, at=0):

@@ -121,7 +121,7 @@ class Inspection:
                             upper.name, upper.kind or "a device", netns.title))
 
     def pppoe(self, netns, _):
-        names = {line.split()[-1] for line in modules.read("/proc/thread-self/net/pppoe").splitlines()[1:] if line}
+        names = {row[-1] for row in modules.table("/proc/thread-self/net/pppoe")}
         for link in netns.links.values():
             if link.name in names:
                 self.refuse(netns, link.name, "a PPPoE session is on top of it")
@@ -168,7 +168,7 @@ class Inspection:
     def multicast_routing(self, netns, _):
         names = set()
         for path in ("/proc/thread-self/net/ip_mr_vif", "/proc/thread-self/net/ip6_mr_vif"):
-            names |= {line.split()[1] for line in modules.read(path).splitlines()[1:] if len(line.split()) > 1}
+            names |= {row[1] for row in modules.table(path) if len(row) > 1}
         for message in netns.sock.dump_if_supported(ln.GETLINK, ln.header(0, family=IPMR)):
             table = nl.parse_attrs(nl.parse_attrs(message, 16).get(ln.AF_SPEC, b""))
             for _, vif in nl.iter_attrs(table.get(6, b"")):
@@ -248,8 +248,8 @@ class Inspection:
     # ---- sockets bound to a device
 
     def sockets(self, netns, _):
-        for line in modules.read("/proc/thread-self/net/packet").splitlines()[1:]:
-            index = int(line.split()[4])
+        for row in modules.table("/proc/thread-self/net/packet"):
+            index = int(row[4])
             if index in netns.links:
                 self.notes.append("a packet socket (tcpdump?) on %s in %s will stop receiving" % (
                     netns.links[index].name, netns.title))
@@ -307,13 +307,14 @@ SOLICITED = bytes.fromhex("ff02" + "0" * 19 + "1ff")
 def joined_groups():
     """Yield (device, group) of groups that programs have joined."""
     name = ""
-    for line in modules.read("/proc/thread-self/net/igmp").splitlines()[1:]:
+    for line in modules.lines("/proc/thread-self/net/igmp")[1:]:
+        first, second = modules.words(line)[:2]
         if not line.startswith("\t"):
-            name = line.split(":")[0].split()[1]
-        elif line.split()[0] != "010000E0":
-            yield name, socket.inet_ntoa(struct.pack("=I", int(line.split()[0], 16)))
-    for line in modules.read("/proc/thread-self/net/igmp6").splitlines():
-        _, name, group = line.split()[:3]
+            name = second.rstrip(":")
+        elif first != "010000E0":
+            yield name, socket.inet_ntoa(struct.pack("=I", int(first, 16)))
+    for line in filter(None, modules.lines("/proc/thread-self/net/igmp6")):
+        _, name, group = modules.words(line)[:3]
         group = bytes.fromhex(group)
         if group not in KERNEL_GROUPS and not group.startswith(SOLICITED):
             yield name, socket.inet_ntop(socket.AF_INET6, group)
