@@ -127,10 +127,10 @@ static bool ip_tnl_fib_is_multipath(const struct fib_info *fi)
 
 /* What the FIB is asked for an outer packet. */
 static void ip_tnl_init_flowi4(struct flowi4 *fl4, struct net *net, const struct ip_tnl_flow *f,
-			       u32 hash, u8 flow_flags)
+			       u32 hash)
 {
 	ip_tunnel_init_flow(fl4, f->proto, f->daddr, f->saddr, f->key, f->tos & INET_DSCP_MASK,
-			    net, f->link, f->mark, hash, flow_flags);
+			    net, f->link, f->mark, hash, f->flow_flags);
 }
 
 /* Mask of the flow hash for the route of @f: 0 unless it is a multipath route. */
@@ -140,7 +140,7 @@ static u32 ip_tnl_route_mask(struct net *net, const struct ip_tnl_flow *f)
 	struct flowi4 fl4;
 	u32 mask = 0;
 
-	ip_tnl_init_flowi4(&fl4, net, f, 0, 0);
+	ip_tnl_init_flowi4(&fl4, net, f, 0);
 	rcu_read_lock();
 	if (!fib_lookup(net, &fl4, &res, 0) && ip_tnl_fib_is_multipath(res.fi))
 		mask = IP_TNL_PATHS - 1;
@@ -151,21 +151,20 @@ static u32 ip_tnl_route_mask(struct net *net, const struct ip_tnl_flow *f)
 /**
  * ip_tnl_route_output() - look up a route, without a cache
  * @net: namespace of the underlay
- * @f: proto, daddr, saddr, key, tos, link and mark are the lookup's; on success
- *	saddr is the source address to use
+ * @f: proto, daddr, saddr, key, tos, link, mark and flow_flags are the lookup's; on
+ *	success saddr is the source address to use
  * @hash: flow hash for a multipath route, or 0
- * @flow_flags: FLOWI_FLAG_*
  *
  * Context: any.
  *
  * Return: a reference to the route, or an ERR_PTR.
  */
-struct rtable *ip_tnl_route_output(struct net *net, struct ip_tnl_flow *f, u32 hash, u8 flow_flags)
+struct rtable *ip_tnl_route_output(struct net *net, struct ip_tnl_flow *f, u32 hash)
 {
 	struct flowi4 fl4;
 	struct rtable *rt;
 
-	ip_tnl_init_flowi4(&fl4, net, f, hash, flow_flags);
+	ip_tnl_init_flowi4(&fl4, net, f, hash);
 	rt = ip_route_output_key(net, &fl4);
 	if (!IS_ERR(rt))
 		f->saddr = fl4.saddr;
@@ -193,7 +192,7 @@ struct rtable *ip_tnl_route(struct net *net, const struct ip_tnl_params *p, __be
 		.link	= p->link,
 		.mark	= p->fwmark,
 	};
-	struct rtable *rt = ip_tnl_route_output(net, &f, 0, 0);
+	struct rtable *rt = ip_tnl_route_output(net, &f, 0);
 
 	if (!IS_ERR(rt) && saddr)
 		*saddr = f.saddr;
@@ -231,7 +230,7 @@ struct rtable *ip_tnl_route_lookup(struct sk_buff *skb, struct net *net, struct 
 	if (mask || !(slot || cache))
 		hash = skb_get_hash(skb);
 	/* One path for all flows that share a cache. */
-	rt = ip_tnl_route_output(net, f, slot && mask ? (hash & mask) + 1 : hash, 0);
+	rt = ip_tnl_route_output(net, f, slot && mask ? (hash & mask) + 1 : hash);
 	if (IS_ERR(rt))
 		return NULL;
 	if (rt->dst.lwtstate)
@@ -244,7 +243,7 @@ struct rtable *ip_tnl_route_lookup(struct sk_buff *skb, struct net *net, struct 
 	}
 	if (cache) {
 		/* On each CPU a dst_cache takes a route only after it was asked for one. */
-		dst_cache_get_ip4(cache, &none);
+		ip_rt_put(dst_cache_get_ip4(cache, &none));
 		dst_cache_set_ip4(cache, &rt->dst, f->saddr);
 	}
 	return rt;

@@ -47,6 +47,7 @@ static bool ip_tnl_flow_from_md(struct ip_tnl_flow *f, const struct sk_buff *skb
 		.collect_md	= true,
 		.inner_proto	= skb->protocol,
 		.mark		= skb->mark,
+		.flow_flags	= key->flow_flags,
 		.encap		= &info->encap,
 		.info		= info,
 	};
@@ -590,7 +591,7 @@ int ip_tnl_fill_metadata_dst(struct net_device *dev, struct sk_buff *skb)
 	if (!ip_tnl_flow_from_md(&f, skb))
 		return -EINVAL;
 	f.proto = ip_tnl_kind(dev)->defaults.protocol;
-	rt = ip_tnl_route_output(t->net, &f, skb_get_hash(skb), f.info->key.flow_flags);
+	rt = ip_tnl_route_output(t->net, &f, skb_get_hash(skb));
 	if (IS_ERR(rt))
 		return PTR_ERR(rt);
 	ip_rt_put(rt);

@@ -373,6 +373,7 @@ struct rtable *ip_tnl_route(struct net *net, const struct ip_tnl_params *p, __be
  * @inherit_tos: take the TOS from a payload that has one
  * @ignore_df: leave the payload's DF bit out
  * @collect_md: no destination other than @daddr
+ * @flow_flags: FLOWI_FLAG_* for the outer route
  * @inner_proto: ethertype of what the network header points at, network byte order
  * @hlen: bytes that will be pushed between outer IP header and payload
  * @link: underlay device index or 0
@@ -397,6 +398,7 @@ struct ip_tnl_flow {
 	bool	inherit_tos;
 	bool	ignore_df;
 	bool	collect_md;
+	u8	flow_flags;
 	__be16	inner_proto;
 	int	hlen;
 	int	link;

@@ -78,7 +78,7 @@ void ip_tnl_backlog_enqueue(struct sk_buff *skb);
 void ip_tnl_backlog_flush(void);
 
 /* ip_tnl_route.c: lookups and caches */
-struct rtable *ip_tnl_route_output(struct net *net, struct ip_tnl_flow *f, u32 hash, u8 flow_flags);
+struct rtable *ip_tnl_route_output(struct net *net, struct ip_tnl_flow *f, u32 hash);
 struct rtable *ip_tnl_route_lookup(struct sk_buff *skb, struct net *net, struct ip_tnl_flow *f,
 				   struct ip_tnl_dst_caches **slot);
 struct dst_cache *ip_tnl_dst_caches_select(struct ip_tnl_dst_caches *r, struct sk_buff *skb);

@@ -288,6 +288,14 @@ def by_bpf(bench):
             sent_as(bench, f"{KINDS[dev]}, BPF: {words}, flags {flags}, {more}", dev, head, **{"ttl": 33, **more})
 
 
+def any_source_by_bpf(bench):
+    """BPF may give a source that is not an address of this host."""
+    for dev in ("gx", "ix", "px"):
+        bpf.attach(dev, "egress", bpf.Setter("192.0.2.2", id=5, flags=bpf.ZERO_CSUM, local="192.0.2.77"))
+        head = b"" if dev == "ix" else gre_of(5, "key", proto=PROTO[dev]).bytes()
+        sent_as(bench, f"{KINDS[dev]}, BPF: any source", dev, head, src="192.0.2.77", ttl=33)
+
+
 def numbers_by_bpf(bench):
     for dev in ("gx", "px"):
         bpf.attach(dev, "egress", bpf.Setter("192.0.2.2", id=5, flags=bpf.ZERO_CSUM | bpf.SEQ_NUMBER))
@@ -541,6 +549,7 @@ def on_the_wire():
     by_tunnel_key(bench)
     erspan_by_tunnel_key(bench)
     by_bpf(bench)
+    any_source_by_bpf(bench)
     numbers_by_bpf(bench)
     erspan_by_bpf(bench)
     for dev in KINDS:
