@@ -349,6 +349,7 @@ static bool ip_tnl_len_ok(struct sk_buff *skb, unsigned int l2_hlen, unsigned in
 		return true;
 	if (!skb_is_gso(skb))
 		return false;
+	mtu -= skb_network_offset(skb) - l2_hlen;	/* VLAN tags */
 	return !skb_transport_header_was_set(skb) || skb_gso_validate_network_len(skb, mtu) ||
 	       ip_tnl_gso_shrink(skb, mtu);
 }

@@ -17,8 +17,8 @@ import subprocess
 import threading
 import time
 
-from ksft import ksft_run, need_modules, check, expect, NetNs, SLOW, differs, veth_pair
-from pkt import csum, ip, raw
+from ksft import ksft_run, need_modules, check, expect, NetNs, SLOW, differs, until, veth_pair
+from pkt import csum, eth, ip, raw, vlan
 
 KINDS = ("ipip", "gre", "gre key 5 csum", "gre seq", "gretap", "gre fou")
 LOST = "loses GSO packets that meet an expired value"
@@ -165,6 +165,27 @@ def forwarded(n0, kind):
                {(data[0], data[1], int.from_bytes(data[6:8], "big")) for data in answers})
 
 
+def tagged(n0, n1):
+    """A frame with a VLAN tag: the tag counts, too."""
+    ends, size = ("198.51.100.1", "198.51.100.2"), 3 * SEGMENT
+    head = struct.pack("!HHIIBBHHH", 5000, 9, 1, 0, 0x50, 0x10, 1000, 0, 0) + bytes(size)
+    pseudo = b"".join(map(socket.inet_aton, ends)) + struct.pack("!HH", 6, len(head))
+    head = head[:16] + struct.pack("!H", ~csum(pseudo) & 0xffff) + head[18:]
+    frame = eth(dst="02:00:00:00:aa:02", src="02:00:00:00:aa:01") / vlan(5) / ip(*ends, proto=6, flags=2) / raw(head)
+    came = n1.capture("t0")
+    with n0.enter, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("t0", 0x8100))
+        sock.setsockopt(263, 15, 1)                         # SOL_PACKET, PACKET_VNET_HDR
+        sock.send(struct.pack("=BBHHHH", 1, 1, 58, SEGMENT, 38, 16) + frame.bytes())
+    seen = []
+
+    def arrived():
+        seen.extend(len(data) for _, proto, data in came.drain())
+        return sum(seen) - 40 * len(seen)
+    with differs("the underlay drops them"):
+        expect("gretap: segments with a VLAN tag are made to fit", size, until(size, arrived))
+
+
 def main():
     need_modules()
     with NetNs(ipv6=True) as n0, NetNs(ipv6=True) as n1:
@@ -182,6 +203,8 @@ def main():
             datagrams(n0, n1, kind)
             if kind in ("ipip", "gre"):
                 forwarded(n0, kind)
+            if kind == "gretap":
+                tagged(n0, n1)
             for ns in n0, n1:
                 ns.ip("link del t0")
 
