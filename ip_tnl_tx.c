@@ -257,11 +257,30 @@ static bool ip_tnl_keeps_level(const struct ip_tnl_flow *f)
 	return f->gso_type == SKB_GSO_IPXIP4 && !f->encap_ops;
 }
 
+/* The length of an IPv4 packet has 16 bits. */
+static bool ip_tnl_total_len_ok(const struct sk_buff *skb, const struct ip_tnl_flow *f)
+{
+	return skb->len + f->hlen + sizeof(struct iphdr) <= IP_MAX_MTU;
+}
+
+/* Return true if the segments of a GSO packet would get the same outer identification. */
+static bool ip_tnl_gso_needs_df(const struct sk_buff *skb, const struct ip_tnl_flow *f)
+{
+	return !ip_tnl_keeps_level(f) && skb_gso_fixes_outer_id(skb);
+}
+
+/* A route with a locked MTU takes DF off the outer header. */
+static bool ip_tnl_gso_loses_df(const struct sk_buff *skb, const struct rtable *rt,
+				const struct ip_tnl_flow *f)
+{
+	return skb_is_gso(skb) && ip_mtu_locked(&rt->dst) && ip_tnl_gso_needs_df(skb, f);
+}
+
 /*
  * Return true if segmenting a GSO packet below the tunnel gives what segmenting it before
  * would. It does not
  *
- *	- beyond 65,535 bytes, the longest IPv4 packet;
+ *	- beyond IP_MAX_MTU;
  *	- without DF, where the segments would get the same identification;
  *	- in FOU and GUE with a GRE checksum or sequence number, as the UDP segmenter copies
  *	  the GRE header, or with a remote checksum, see ip_tnl_fix_features();
@@ -271,10 +290,9 @@ static bool ip_tnl_gso_ok(const struct sk_buff *skb, const struct ip_tnl_flow *f
 {
 	const struct skb_shared_info *shinfo = skb_shinfo(skb);
 
-	if (skb->len + f->hlen + sizeof(struct iphdr) > IP_MAX_MTU ||
-	    shinfo->gso_type & SKB_GSO_FRAGLIST)
+	if (!ip_tnl_total_len_ok(skb, f) || shinfo->gso_type & SKB_GSO_FRAGLIST)
 		return false;
-	if (!f->df && !ip_tnl_keeps_level(f) && skb_gso_fixes_outer_id(skb))
+	if (!f->df && ip_tnl_gso_needs_df(skb, f))
 		return false;
 	if (f->encap_ops)
 		return !(f->options & (GRE_CSUM | GRE_SEQ)) &&
@@ -460,8 +478,12 @@ struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
 	if (!f->daddr || !ip_tnl_flow_encap(f))
 		goto error;
 	ip_tnl_inherit(f, &in);
-	if (skb_is_gso(skb) && !ip_tnl_gso_ok(skb, f))
-		goto segment;
+	if (skb_is_gso(skb)) {
+		if (!ip_tnl_gso_ok(skb, f))
+			goto segment;
+	} else if (unlikely(!ip_tnl_total_len_ok(skb, f))) {
+		goto error;
+	}
 	rt = ip_tnl_route_get(skb, t->net, f);
 	if (!rt) {
 		DEV_STATS_INC(dev, tx_carrier_errors);
@@ -471,7 +493,7 @@ struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
 		DEV_STATS_INC(dev, collisions);
 		goto error;
 	}
-	if (!ip_tnl_check_pmtu(skb, dev, rt, f, in.df)) {
+	if (!ip_tnl_check_pmtu(skb, dev, rt, f, in.df) || ip_tnl_gso_loses_df(skb, rt, f)) {
 		if (!skb_is_gso(skb))
 			goto error;
 		ip_rt_put(rt);
