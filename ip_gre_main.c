@@ -150,10 +150,11 @@ static void gre_err(struct sk_buff *skb, u32 info)
 	const struct iphdr *quoted;
 	struct ip_tnl_entry *e;
 	struct gre_header h;
+	bool soft;
 
 	if (icmp->type == ICMP_PARAMETERPROB || gre_header_parse(skb, offset, &h))
 		return;
-	icmp = icmp_hdr(skb);
+	soft = gre_err_is_soft(icmp_hdr(skb));
 	quoted = (const struct iphdr *)skb->data;
 	e = gre_lookup(skb, quoted->daddr, quoted->saddr, &h);
 	if (!e)
@@ -161,7 +162,7 @@ static void gre_err(struct sk_buff *skb, u32 info)
 
 	if (gre_relay_icmpv6(skb, &h, offset))
 		return;
-	ip_tnl_err(e, skb, info, gre_err_is_soft(icmp));
+	ip_tnl_err(e, skb, info, soft);
 }
 
 static const struct gre_protocol gre_protocol = {
