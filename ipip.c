@@ -140,6 +140,10 @@ static int ipip_fill_forward_path(struct net_device_path_ctx *ctx, struct net_de
 	rt = ip_tnl_route(t->tunnel.net, &e->p, &saddr);
 	if (IS_ERR(rt))
 		return PTR_ERR(rt);
+	if (rt->dst.dev == ctx->dev) {
+		ip_rt_put(rt);
+		return -ELOOP;
+	}
 	path->dev = ctx->dev;
 	ctx->dev = rt->dst.dev;		/* the caller's RCU section keeps it */
 	if (!forward_path_set_tun(path, &rt->dst, saddr, e->p.remote))

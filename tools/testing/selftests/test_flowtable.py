@@ -10,13 +10,15 @@ the flow stays on the device. What cannot be asked for stays there everywhere.
                        tun ========== tun
                                    203.0.113.1
 """
+import socket
 import subprocess
 
 import xfer
-from ksft import ksft_run, need_modules, modprobe, NetNs, SERIES, expect, veth_pair
+from ksft import ksft_run, need_modules, modprobe, NetNs, SERIES, expect, until, veth_pair
 from series import matches
 
 BEGINNING = 1000000     # bytes, of 1280000
+DATAGRAMS = 4
 RULES = """
 table ip t {
     flowtable ft {
@@ -25,7 +27,7 @@ table ip t {
     }
     chain forward {
         type filter hook forward priority 0
-        ip protocol tcp flow add @ft
+        ip protocol { tcp, udp } flow add @ft
     }
 }
 """
@@ -58,6 +60,21 @@ def flow(h, r, f, options, way):
         ns.ip("link del tun")
 
 
+def into_itself(h, r):
+    """The tunnel cannot say where its packets go; the kernel warns of a device that leads to itself."""
+    r.ip("link add tun type ipip local 192.0.2.1 remote 192.0.2.9", "link set tun up",
+         "route add 192.0.2.9/32 dev tun", "route add 203.0.113.0/24 dev tun")
+    add_flow_table(r)
+    before = r.stat("tun", "collisions")
+    with h.enter, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(DATAGRAMS):
+            sock.sendto(b"hello", ("203.0.113.1", 9))
+    expect("a tunnel that is routed into itself: each datagram is dropped there", DATAGRAMS,
+           until(DATAGRAMS, lambda: r.stat("tun", "collisions") - before))
+    r.run("nft", "delete", "table", "ip", "t")
+    r.ip("link del tun")
+
+
 def main():
     need_modules("ipip")
     modprobe("nf_flow_table", "nf_flow_table_inet", "nft_flow_offload")
@@ -70,6 +87,7 @@ def main():
         way = "past" if matches(">=7.2", SERIES) else "device"
         flow(h, r, f, "", way)
         flow(h, r, f, "ttl 9", way)
+        into_itself(h, r)
 
 
 ksft_run(main)
