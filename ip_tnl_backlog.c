@@ -27,7 +27,11 @@
  *
  * Lifetime. A queued packet holds no reference to its device. ip_tnl_backlog_flush()
  * waits for what is queued; ip_tnl_dev.c says when a device calls it.
+ *
+ * CPU hotplug. The NAPI context of a CPU that goes offline is run by another one until its
+ * queues are empty. A CPU does not come back before that: see ip_tnl_backlog_prepare_cpu().
  */
+#include <linux/cpuhotplug.h>
 #include <linux/hash.h>
 #include <linux/if_vlan.h>
 #include <linux/local_lock.h>
@@ -81,6 +85,7 @@ struct ip_tnl_backlog {
 
 static struct ip_tnl_backlog __percpu *ip_tnl_backlogs;
 static struct net_device *ip_tnl_napi_dev;
+static int ip_tnl_cpuhp_state;
 static DECLARE_WAIT_QUEUE_HEAD(ip_tnl_flush_wait);
 
 /* Identifies a pair of addresses on a device, never 0. Pairs that collide share a result. */
@@ -229,11 +234,14 @@ static void ip_tnl_gro_forget(struct ip_tnl_backlog *backlog)
 			backlog->gro_taken[i]--;
 }
 
-/* Called while both queues are empty and GRO holds no packet. */
+/* GRO holds no packet, unless another poll has begun. */
 static void ip_tnl_gro_learn(struct ip_tnl_backlog *backlog)
 {
 	unsigned int place = ip_tnl_udp_slot(backlog->gro_missed);
 
+	if (!skb_queue_empty(&backlog->gro) || !skb_queue_empty(&backlog->nogro) ||
+	    test_bit(NAPI_STATE_SCHED, &backlog->napi.state))
+		return;
 	if (time_after(jiffies, backlog->gro_expires))
 		ip_tnl_gro_forget(backlog);
 	if (backlog->gro_missed && !backlog->gro_taken[place])
@@ -272,6 +280,19 @@ static void ip_tnl_receive_list(struct sk_buff_head *queue)
 	netif_receive_skb_list(&list);
 }
 
+/* After delivery of the first @delivered packets; a later poll may have counted already. */
+static void ip_tnl_backlog_delivered(struct ip_tnl_backlog *backlog, u32 delivered)
+{
+	local_lock_nested_bh(&ip_tnl_backlogs->bh_lock);
+	ip_tnl_gro_learn(backlog);
+	if ((s32)(delivered - backlog->delivered) > 0)
+		/* Pairs with ip_tnl_backlog_is_flushed(). */
+		smp_store_release(&backlog->delivered, delivered);
+	local_unlock_nested_bh(&ip_tnl_backlogs->bh_lock);
+	if (wq_has_sleeper(&ip_tnl_flush_wait))
+		wake_up_all(&ip_tnl_flush_wait);
+}
+
 static int ip_tnl_backlog_poll(struct napi_struct *napi, int budget)
 {
 	struct ip_tnl_backlog *backlog = container_of(napi, struct ip_tnl_backlog, napi);
@@ -293,22 +314,14 @@ static int ip_tnl_backlog_poll(struct napi_struct *napi, int budget)
 
 	while ((skb = __skb_dequeue(&gro)))
 		ip_tnl_gro_receive(backlog, skb);
+	ip_tnl_receive_list(&nogro);
 	/* More packets must not keep a waiter waiting: with one, go on and count. */
-	if (left && !wq_has_sleeper(&ip_tnl_flush_wait)) {
-		ip_tnl_receive_list(&nogro);
+	if (left && !wq_has_sleeper(&ip_tnl_flush_wait))
 		return budget;
-	}
 	done = min(done, budget - 1);
 	napi_complete_done(napi, done);
-	/* GRO may have delivered packets that came back here out of a nested tunnel. */
-	if (skb_queue_empty(&backlog->gro) && skb_queue_empty(&backlog->nogro))
-		ip_tnl_gro_learn(backlog);
-	ip_tnl_receive_list(&nogro);
-
-	/* Count after delivery: pairs with ip_tnl_backlog_is_flushed(). */
-	smp_store_release(&backlog->delivered, delivered);
-	if (wq_has_sleeper(&ip_tnl_flush_wait))
-		wake_up_all(&ip_tnl_flush_wait);
+	/* From here on another poll may preempt this one, where softirqs can be preempted. */
+	ip_tnl_backlog_delivered(backlog, delivered);
 	if (left)
 		napi_schedule(napi);
 	return done;
@@ -383,8 +396,16 @@ void ip_tnl_backlog_enqueue(struct sk_buff *skb)
 
 static bool ip_tnl_backlog_is_flushed(const struct ip_tnl_backlog *backlog, u32 enqueued)
 {
-	/* What is counted has been delivered: pairs with ip_tnl_backlog_poll(). */
+	/* What is counted has been delivered: pairs with ip_tnl_backlog_delivered(). */
 	return (s32)(smp_load_acquire(&backlog->delivered) - enqueued) >= 0;
+}
+
+static void ip_tnl_backlog_flush_one(const struct ip_tnl_backlog *backlog)
+{
+	u32 enqueued = READ_ONCE(backlog->enqueued);
+
+	if (!ip_tnl_backlog_is_flushed(backlog, enqueued))
+		wait_event(ip_tnl_flush_wait, ip_tnl_backlog_is_flushed(backlog, enqueued));
 }
 
 /**
@@ -397,16 +418,35 @@ static bool ip_tnl_backlog_is_flushed(const struct ip_tnl_backlog *backlog, u32 
  */
 void ip_tnl_backlog_flush(void)
 {
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		ip_tnl_backlog_flush_one(per_cpu_ptr(ip_tnl_backlogs, cpu));
+}
+
+/* CPU hotplug, before a CPU starts: what it left behind has been delivered, the poll has ended. */
+static int ip_tnl_backlog_prepare_cpu(unsigned int cpu)
+{
+	struct ip_tnl_backlog *backlog = per_cpu_ptr(ip_tnl_backlogs, cpu);
+
+	ip_tnl_backlog_flush_one(backlog);
+	napi_disable(&backlog->napi);
+	napi_enable(&backlog->napi);
+	return 0;
+}
+
+static void ip_tnl_backlog_free(void)
+{
 	struct ip_tnl_backlog *backlog;
-	u32 enqueued;
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
 		backlog = per_cpu_ptr(ip_tnl_backlogs, cpu);
-		enqueued = READ_ONCE(backlog->enqueued);
-		if (!ip_tnl_backlog_is_flushed(backlog, enqueued))
-			wait_event(ip_tnl_flush_wait, ip_tnl_backlog_is_flushed(backlog, enqueued));
+		napi_disable(&backlog->napi);
+		netif_napi_del(&backlog->napi);
 	}
+	free_percpu(ip_tnl_backlogs);
+	free_netdev(ip_tnl_napi_dev);
 }
 
 /**
@@ -414,12 +454,12 @@ void ip_tnl_backlog_flush(void)
  *
  * Context: process.
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0 or an errno.
  */
 int ip_tnl_backlog_init(void)
 {
 	struct ip_tnl_backlog *backlog;
-	int cpu;
+	int cpu, err;
 
 	ip_tnl_napi_dev = alloc_netdev_dummy(0);
 	if (!ip_tnl_napi_dev)
@@ -438,6 +478,13 @@ int ip_tnl_backlog_init(void)
 		netif_napi_add(ip_tnl_napi_dev, &backlog->napi, ip_tnl_backlog_poll);
 		napi_enable(&backlog->napi);
 	}
+	err = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "net/ip_tunnel_core:prepare",
+					ip_tnl_backlog_prepare_cpu, NULL);
+	if (err < 0) {
+		ip_tnl_backlog_free();
+		return err;
+	}
+	ip_tnl_cpuhp_state = err;
 	return 0;
 }
 
@@ -448,14 +495,6 @@ int ip_tnl_backlog_init(void)
  */
 void ip_tnl_backlog_exit(void)
 {
-	struct ip_tnl_backlog *backlog;
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		backlog = per_cpu_ptr(ip_tnl_backlogs, cpu);
-		napi_disable(&backlog->napi);
-		netif_napi_del(&backlog->napi);
-	}
-	free_percpu(ip_tnl_backlogs);
-	free_netdev(ip_tnl_napi_dev);
+	cpuhp_remove_state_nocalls(ip_tnl_cpuhp_state);
+	ip_tnl_backlog_free();
 }
