@@ -28,7 +28,7 @@ space := $(subst ,, )
 DEB_TOOLS := build-essential debhelper dh-dkms git lintian
 RPM_TOOLS := git rpm rpmlint
 
-.PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 lint roots debug-kernel debug-kernels help
+.PHONY: modules test-module install clean deps demo check check-debug parity check-clients check-swap check-flavours check-arm64 check-builds lint roots debug-kernel debug-kernels help
 .PHONY: uninstall install-tools uninstall-tools
 .PHONY: bench bench-smoke check-segments check-hostile fuzz dist deb rpm dkms-install dkms-remove release-check check-package
 .DEFAULT_GOAL := modules
@@ -116,6 +116,9 @@ fuzz: deps ## fuzzed packets, also compared with in-tree, and random requests (K
 check-hostile: deps ## fuzzing, failing allocations, churn, line coverage: hours (PARTS="packets config", SEED=20261128)
 	@$(VM)/debug-kernel debug gcov
 	@tools/testing/hostile/hostile $(if $(filter file,$(origin SEED)),,--seed $(SEED)) $(PARTS)
+
+check-builds: deps ## compile the modules by clang, with gcc -fanalyzer, for arm64 and s390x (BUILDS="clang s390x")
+	@tools/testing/check-builds $(BUILDS)
 
 lint: deps ## checkpatch, sparse, W=1, shellcheck and the project's own rules
 	@tools/lint

@@ -15,7 +15,7 @@ readonly ARM64_PACKAGES=(
 	base-files bash busybox-static coreutils dash findutils grep gzip hostname kmod mount procps sed util-linux xz-utils
 	iperf3 iproute2 iputils-ping jq tcpdump
 )
-readonly ARM64_BUILD_PACKAGES=(make gcc libc6-dev kmod gcc-14-aarch64-linux-gnu)
+readonly ARM64_BUILD_PACKAGES=(make gcc libc6-dev kmod sparse gcc-14-aarch64-linux-gnu)
 # Arguments of make for cross compilation, and QEMU with a machine
 readonly ARM64_MAKE=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc-14)
 readonly ARM64_QEMU=(qemu-system-aarch64 -machine virt -cpu cortex-a72)

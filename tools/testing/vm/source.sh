@@ -36,6 +36,13 @@ source_make() { # KERNEL FILE
 	rm -rf --one-file-system "$tmp"
 }
 
+# source_unpack_most KERNEL DIR : x86 and s390, without documentation and drivers of hardware: other architectures and these
+# are a third of the source. Their Kconfig files are there.
+source_unpack_most() {
+	source_unpack "$1" "$2" --exclude='*/arch/'{[!sx],s[hp]}'*/*.[chS]' --exclude='*/Documentation/*/*' --exclude='*/sound/*.[ch]' \
+		--exclude='*/drivers/'{gpu,iio,infiniband,media,net/ethernet,net/wireless,scsi,staging,usb}'/*.[ch]'
+}
+
 # source_unpack KERNEL DIR [TAR-OPTION|MEMBER...] : all of it, or these members (without the leading directory).
 source_unpack() {
 	local kernel=$1 dir=$2 argument arguments=()
