@@ -160,7 +160,7 @@ def forwarded(n0, kind):
                 merged += sum(len(data) > 1476 for _, _, data in sent.drain())
                 answers |= {data[20:28] for _, _, data in told.drain() if data[9] == 1}
         check(f"{kind}: merged segments that are too long", merged >= 20, f"{merged} packets")
-        want = NARROW - 20 - (14 if kind == "gretap" else 0) - (0 if kind == "ipip" else 4)
+        want = NARROW - 20 - (0 if kind == "ipip" else 4)
         expect(f"{kind}: their sender is told the path MTU", {(3, 4, want)},
                {(data[0], data[1], int.from_bytes(data[6:8], "big")) for data in answers})
 
