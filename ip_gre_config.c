@@ -96,13 +96,15 @@ void ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 	ip_tnl_put(skb, IFLA_GRE_IGNORE_DF, p->ignore_df);
 }
 
-/* Joins the group on the device that leads to it. Context: RTNL. */
-static int gre_join(struct ip_tunnel *t, const struct ip_tnl_params *p)
+/*
+ * Joins the group on the device that leads to it. Context: RTNL. Return: its ifindex, 0
+ * where the remote is no group, or a negative errno.
+ */
+static int gre_join(const struct ip_tunnel *t, const struct ip_tnl_params *p)
 {
 	struct in_device *in_dev;
 	struct rtable *rt;
 
-	t->mlink = 0;
 	if (!ipv4_is_multicast(p->remote))
 		return 0;
 	rt = ip_tnl_route(t->net, p, NULL);
@@ -112,12 +114,11 @@ static int gre_join(struct ip_tunnel *t, const struct ip_tnl_params *p)
 	ip_rt_put(rt);		/* RTNL keeps the device */
 	if (!in_dev)
 		return -EADDRNOTAVAIL;
-	t->mlink = in_dev->dev->ifindex;
 	ip_mc_inc_group(in_dev, p->remote);
-	return 0;
+	return in_dev->dev->ifindex;
 }
 
-/* Context: RTNL. */
+/* Leaves the group where it was joined. Context: RTNL. */
 static void gre_leave(struct ip_tunnel *t, const struct ip_tnl_params *p)
 {
 	struct in_device *in_dev = t->mlink ? inetdev_by_index(t->net, t->mlink) : NULL;
@@ -131,9 +132,10 @@ static void gre_leave(struct ip_tunnel *t, const struct ip_tnl_params *p)
 int ip_tnl_gre_open(struct net_device *dev)
 {
 	struct ip_tnl *t = netdev_priv(dev);
-	int err = gre_join(&t->tunnel, &ip_tnl_entry_rtnl(t)->p);
+	int mlink = gre_join(&t->tunnel, &ip_tnl_entry_rtnl(t)->p);
 
-	return dev->type == ARPHRD_ETHER ? 0 : err;
+	t->tunnel.mlink = max(mlink, 0);
+	return dev->type == ARPHRD_ETHER ? 0 : min(mlink, 0);
 }
 
 /* ndo_stop */
@@ -145,16 +147,23 @@ int ip_tnl_gre_stop(struct net_device *dev)
 	return 0;
 }
 
-/* &ip_tnl_kind.changed: the group may be another one, or elsewhere */
+/*
+ * &ip_tnl_kind.changed: the group may be another one, or elsewhere. The same group is
+ * joined before it is left, and not left while no route leads to it.
+ */
 void ip_tnl_gre_changed(struct net_device *dev, const struct ip_tnl_params *old,
 			const struct ip_tnl_params *p)
 {
 	struct ip_tunnel *t = netdev_priv(dev);
+	int mlink;
 
 	if (!netif_running(dev))
 		return;
+	mlink = gre_join(t, p);
+	if (mlink < 0 && p->remote == old->remote)
+		return;
 	gre_leave(t, old);
-	gre_join(t, p);
+	t->mlink = max(mlink, 0);
 }
 
 /**

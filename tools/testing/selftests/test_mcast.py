@@ -98,6 +98,16 @@ def follows_a_change(kind):
     run_ip("link del g0")
 
 
+def stays_without_a_route(kind):
+    """A change of something else does not leave the group, though nothing leads to it meanwhile."""
+    run_ip(f"link add g0 {ends(kind)} key 1", "link set g0 up", "addr del 192.0.2.1/24 dev u0")
+    with no_join(kind):
+        after(f"{kind}: without a route, changed", {"u0": {GROUP: 1}}, f"link set g0 {ends(kind)} key 1 ttl 9")
+        after(f"{kind}: with a route again, changed", {"u0": {GROUP: 1}}, "addr add 192.0.2.1/24 dev u0",
+              f"link set g0 {ends(kind)} key 1 ttl 10")
+    after(f"{kind}: and deleted", {}, "link del g0")
+
+
 def device_below_goes(kind):
     run_ip("link add d0 type dummy", "link set d0 up", "addr add 192.0.2.129/25 dev d0",
            f"link add g0 {ends(kind)} key 1 dev d0", "link set g0 up")
@@ -114,6 +124,7 @@ def membership(kind):
         joined_by_several(kind)
     left_where_joined(kind)
     follows_a_change(kind)
+    stays_without_a_route(kind)
     device_below_goes(kind)
 
 
