@@ -108,17 +108,21 @@ static int ip_tnl_ioctl_change(struct ip_tnl *t, const struct ip_tnl_kind *kind,
 	return ip_tnl_change(t->tunnel.dev, &p, true, NULL);
 }
 
-/* The tunnel that a request is about, or NULL. */
+/*
+ * The tunnel that a request is about, or NULL. What describes the fallback device describes
+ * no device in external mode, which has the same parameters: none.
+ */
 static struct ip_tnl *ip_tnl_ioctl_target(struct net_device *dev, struct ip_tnl_net *tn,
 					  const struct ip_tunnel_parm *u)
 {
 	const struct ip_tnl_kind *kind = ip_tnl_kind(dev);
+	const struct ip_tnl_params p = ip_tnl_from_parm(kind, u);
+	struct ip_tnl *self = netdev_priv(dev);
 	const struct ip_tnl_entry *e;
-	struct ip_tnl_params p;
 
-	if (dev != rtnl_dereference(tn->fallback))
-		return netdev_priv(dev);
-	p = ip_tnl_from_parm(kind, u);
+	if (dev != rtnl_dereference(tn->fallback) ||
+	    ip_tnl_is_duplicate(&ip_tnl_entry_rtnl(self)->p, &p))
+		return self;
 	e = ip_tnl_table_find(tn, &p);
 	return e ? e->tnl : NULL;
 }

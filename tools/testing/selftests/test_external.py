@@ -28,6 +28,7 @@ from pkt import csum, gre, ip, ip6, mpls, raw, udp
 from wire import ETH_P_IP, SERIES, SLOW, Tun, attempt, case, differs, expect, fields, inject, run_ip, show, sysctl, \
     transmit
 import bpf
+import tunctl
 
 KINDS = {"gx": "gre", "ix": "ipip", "px": "gretap", "ex": "erspan"}
 ETHER = "px", "ex"
@@ -107,6 +108,17 @@ def mode_is_fixed():
     # The change made this one want sequence numbers.
     run_ip("link del ex")
     add("ex")
+
+
+def is_not_the_fallback():
+    """A device in external mode has no parameters, as the fallback device; requests for the latter are not for it."""
+    for dev, fallback, protocol in ("gx", "gre0", 47), ("ix", "tunl0", 4):
+        run_ip(f"link add {dev} type {KINDS[dev]} external")
+        with differs("finds the device in external mode") if dev == "ix" else contextlib.nullcontext():
+            expect(f"{fallback}: is found", fallback,
+                   dict(word.split("=") for word in tunctl.ask("-", fallback, "get")[1].split())["name"])
+            expect(f"{fallback}: deleted by ioctl: EPERM", (2, "EPERM"), tunctl.ask("-", fallback, "del"))
+            expect(f"{fallback}: {dev} is still there", True, dev in {link["ifname"] for link in show("link", "show")})
 
 
 # -------------------------------------------------------------------- sending
@@ -570,6 +582,8 @@ def main():
     need_modules("ipip", "ip_gre")
     modprobe("tun", "sch_ingress", "cls_matchall", "cls_flower", "cls_bpf", "act_tunnel_key", "act_gact",
              "mpls_router", "fou")
+    with NetNs() as n0, n0.inside():
+        is_not_the_fallback()
     with NetNs() as n0, n0.inside():
         on_the_wire()
     with NetNs() as n1, NetNs() as n2, long_queue():
