@@ -174,6 +174,12 @@ int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p)
 	return IP_MAX_MTU - ip_tnl_mtu_overhead(dev, p);
 }
 
+/* Return true if a tunnel configured by @p can have this MTU. */
+bool ip_tnl_mtu_ok(const struct net_device *dev, const struct ip_tnl_params *p, unsigned int mtu)
+{
+	return mtu >= IPV4_MIN_MTU && mtu <= ip_tnl_max_mtu(dev, p);
+}
+
 /**
  * ip_tnl_change_mtu() - ndo_change_mtu
  * @dev: tunnel device
@@ -187,7 +193,7 @@ int ip_tnl_change_mtu(struct net_device *dev, int mtu)
 {
 	const struct ip_tnl *t = netdev_priv(dev);
 
-	if (mtu < IPV4_MIN_MTU || mtu > ip_tnl_max_mtu(dev, &ip_tnl_entry_rtnl(t)->p))
+	if (!ip_tnl_mtu_ok(dev, &ip_tnl_entry_rtnl(t)->p, mtu))
 		return -EINVAL;
 	WRITE_ONCE(dev->mtu, mtu);
 	return 0;

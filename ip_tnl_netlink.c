@@ -86,6 +86,16 @@ int ip_tnl_newlink(struct net_device *dev, struct rtnl_newlink_params *params,
 			  params->tb[IFLA_MTU] ? nla_get_u32(params->tb[IFLA_MTU]) : 0, extack);
 }
 
+/* The core sets the MTU after the change, and could not take that back. */
+static int ip_tnl_check_mtu(const struct net_device *dev, const struct ip_tnl_params *p,
+			    const struct nlattr *attr, struct netlink_ext_ack *extack)
+{
+	if (!attr || ip_tnl_mtu_ok(dev, p, nla_get_u32(attr)))
+		return 0;
+	NL_SET_ERR_MSG_ATTR(extack, attr, "This tunnel cannot have such an MTU");
+	return -EINVAL;
+}
+
 /*
  * rtnl_link_ops.changelink: what is not given goes back to its default, but
  * for the values that have always been kept. The payload's protocol is
@@ -115,7 +125,8 @@ int ip_tnl_changelink(struct net_device *dev, struct nlattr *tb[], struct nlattr
 	ip_tnl_inherit_config(&p, old);
 	if (kind->inherit)
 		kind->inherit(&p, old);
-	err = ip_tnl_parse(kind, data, &p, extack);
+	err = ip_tnl_parse(kind, data, &p, extack) ?:
+	      ip_tnl_check_mtu(dev, &p, tb[IFLA_MTU], extack);
 	if (err)
 		return err;
 	p.protocol = old->protocol;

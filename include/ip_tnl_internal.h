@@ -36,6 +36,7 @@ int ip_tnl_encap_hlen(const struct net_device *dev, const struct ip_tnl_params *
 int ip_tnl_hlen(const struct net_device *dev, const struct ip_tnl_params *p);
 int ip_tnl_mtu_overhead(const struct net_device *dev, const struct ip_tnl_params *p);
 int ip_tnl_max_mtu(const struct net_device *dev, const struct ip_tnl_params *p);
+bool ip_tnl_mtu_ok(const struct net_device *dev, const struct ip_tnl_params *p, unsigned int mtu);
 
 /* ip_tnl_carry.c: what only a driver knows, for the one that replaces it */
 int ip_tnl_wanted_index(struct net *net, const char *name);

@@ -77,6 +77,10 @@ def mtu(n0):
     for kind, largest in LARGEST_MTU.items():
         for value in 0, 67, largest + 1, 65535, 65536, 4294967295:
             mute(n0, "EINVAL", f"{kind}: MTU {value}", f"set {FIRST_OF[kind]} - @MTU={value}")
+            with differs("changes the rest"):
+                bad(n0, "EINVAL", f"{kind}: MTU {value}, and a TTL",
+                    f"set {FIRST_OF[kind]} {kind} {OF_FIRST} {SESSION} TTL=77 @MTU={value}")
+    restore(n0)
 
 
 def duplicates(n0):
