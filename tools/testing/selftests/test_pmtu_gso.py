@@ -128,18 +128,23 @@ def datagrams(n0, n1, kind):
                (n0.stat("t0", "tx_errors") - before, n0.snmp("Ip", "FragFails") - fails))
 
 
-def segment(number):
-    """-> a packet of TCP, with nothing but data"""
-    ends = "203.0.113.2", "198.51.100.2"
-    head = struct.pack("!HHIIBBHHH", 5000, 9, number, 0, 0x50, 0x10, 1000, 0, 0) + bytes(SEGMENT)
+def tcp(ends, number, size, partial=False):
+    """-> a segment with nothing but data; partial: its checksum is left to the device"""
+    head = struct.pack("!HHIIBBHHH", 5000, 9, number, 0, 0x50, 0x10, 1000, 0, 0) + bytes(size)
     pseudo = b"".join(map(socket.inet_aton, ends)) + struct.pack("!HH", 6, len(head))
-    head = head[:16] + struct.pack("!H", csum(pseudo + head)) + head[18:]
-    return (ip(*ends, proto=6, flags=2, id=number // SEGMENT & 0xffff) / raw(head)).bytes()
+    return head[:16] + struct.pack("!H", ~csum(pseudo) & 0xffff if partial else csum(pseudo + head)) + head[18:]
 
 
-def forwarded(n0, kind):
-    """Segments that GRO merges into a list of packets, since none of them has pages: that list cannot be segmented at
-    other places."""
+def segment(number, size=SEGMENT, same_id=False):
+    """-> a packet of TCP"""
+    ends = "203.0.113.2", "198.51.100.2"
+    head = ip(*ends, proto=6, flags=2, id=0 if same_id else number // size & 0xffff)
+    return (head / raw(tcp(ends, number, size))).bytes()
+
+
+@contextlib.contextmanager
+def merging(n0):
+    """Another namespace and a socket: TCP from there is merged by n0."""
     with NetNs() as n2:
         veth_pair(n0, "u0", "203.0.113.1/24", n2, "u1", "203.0.113.2/24")
         n0.sysctl(net__ipv4__ip_forward=1)
@@ -147,31 +152,80 @@ def forwarded(n0, kind):
         n2.offloads("u1", False, "tso")             # veth has GRO only for what was not merged before
         n0.offloads("v0", False, "tso", "gso")
         n0.sysfs("u0/gro_flush_timeout", 10000000)
+        with n2.enter:
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        with sock:
+            yield n2, sock
+
+
+def send_segments(sock, number, *size, **how):
+    """-> the number of the next one"""
+    for _ in range(16):
+        sock.sendto(segment(number, *size, **how), ("u1", 0x0800, 0, 0, bytes.fromhex("020000000100")))
+        number += size[0] if size else SEGMENT
+    return number
+
+
+def forwarded(n0, kind):
+    """Segments that GRO merges into a list of packets, since none of them has pages: that list cannot be segmented at
+    other places."""
+    with merging(n0) as (n2, sock):
         sent, told = n0.capture("t0", out=True), n2.capture("u1")
         merged, answers, number = 0, set(), 1
-        with n2.enter:
-            out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-        with out:
-            end = time.monotonic() + 60 * SLOW
-            while (merged < 20 or not answers) and time.monotonic() < end:
-                for _ in range(16):
-                    out.sendto(segment(number), ("u1", 0x0800, 0, 0, bytes.fromhex("020000000100")))
-                    number += SEGMENT
-                merged += sum(len(data) > 1476 for _, _, data in sent.drain())
-                answers |= {data[20:28] for _, _, data in told.drain() if data[9] == 1}
+        end = time.monotonic() + 60 * SLOW
+        while (merged < 20 or not answers) and time.monotonic() < end:
+            number = send_segments(sock, number)
+            merged += sum(len(data) > 1476 for _, _, data in sent.drain())
+            answers |= {data[20:28] for _, _, data in told.drain() if data[9] == 1}
         check(f"{kind}: merged segments that are too long", merged >= 20, f"{merged} packets")
         want = NARROW - 20 - (0 if kind == "ipip" else 4)
         expect(f"{kind}: their sender is told the path MTU", {(3, 4, want)},
                {(data[0], data[1], int.from_bytes(data[6:8], "big")) for data in answers})
 
 
+def locked(n0, n1, kind):
+    """A route with a locked MTU takes DF off the outer header, whose identification then has to be unique, also
+    where all segments of the payload have the same."""
+    n0.ip("route change 192.0.2.2/32 dev v0 mtu lock 1500")
+    with merging(n0) as (_, sock):
+        sent, came = n0.capture("t0", out=True), n1.capture("v1")
+        merged, number, outer = 0, 1, []
+        end = time.monotonic() + 60 * SLOW
+        while merged < 20 and time.monotonic() < end:
+            number = send_segments(sock, number, 1000, same_id=True)
+            merged += sum(len(data) > 1476 for _, _, data in sent.drain())
+            outer += [data for _, _, data in came.drain() if len(data) > 1000]
+        check(f"{kind}: merged segments with one identification", merged >= 20, f"{merged} packets")
+        expect(f"{kind}: with a locked MTU they leave without DF", {0}, {data[6] >> 6 & 1 for data in outer})
+        twice = len(outer) - len({data[4:6] for data in outer})
+        expect(f"{kind}: and with different identifications", (True, 0), (len(outer) > 20, twice))
+    n0.ip(f"route change 192.0.2.2/32 dev v0 mtu {NARROW}")
+
+
+def too_long(n0, n1):
+    """A frame with a VLAN tag may be longer than the MTU, by which it would fit into an IPv4 packet."""
+    n0.ip("link set t0 mtu 65497 type gretap local 192.0.2.1 remote 192.0.2.2 nopmtudisc")
+    came, before = n1.capture("v1"), n0.stat("t0", "tx_errors")
+    head = (eth(dst="02:00:00:00:aa:02", src="02:00:00:00:aa:01") / vlan(5)).bytes()
+    with n0.enter, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("t0", 0x8100))
+        lengths = []
+
+        def arrived():
+            lengths.extend(len(data) - 20 for _, _, data in came.drain())
+            return sum(lengths)
+        for size in 65497, 65493:
+            sock.send(head + bytes(size))
+        with differs("sends it with a length of a few bytes"):
+            expect("gretap: the longest frame is sent in fragments", 65535 - 20, until(65535 - 20, arrived))
+            expect("gretap: what no IPv4 packet can hold is an error", 1, n0.stat("t0", "tx_errors") - before)
+
+
 def tagged(n0, n1):
     """A frame with a VLAN tag: the tag counts, too."""
     ends, size = ("198.51.100.1", "198.51.100.2"), 3 * SEGMENT
-    head = struct.pack("!HHIIBBHHH", 5000, 9, 1, 0, 0x50, 0x10, 1000, 0, 0) + bytes(size)
-    pseudo = b"".join(map(socket.inet_aton, ends)) + struct.pack("!HH", 6, len(head))
-    head = head[:16] + struct.pack("!H", ~csum(pseudo) & 0xffff) + head[18:]
-    frame = eth(dst="02:00:00:00:aa:02", src="02:00:00:00:aa:01") / vlan(5) / ip(*ends, proto=6, flags=2) / raw(head)
+    frame = eth(dst="02:00:00:00:aa:02", src="02:00:00:00:aa:01") / vlan(5) / ip(*ends, proto=6, flags=2) / \
+        raw(tcp(ends, 1, size, partial=True))
     came = n1.capture("t0")
     with n0.enter, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind(("t0", 0x8100))
@@ -203,8 +257,11 @@ def main():
             datagrams(n0, n1, kind)
             if kind in ("ipip", "gre"):
                 forwarded(n0, kind)
+            if kind in ("gre", "gre key 5 csum"):
+                locked(n0, n1, kind)
             if kind == "gretap":
                 tagged(n0, n1)
+                too_long(n0, n1)
             for ns in n0, n1:
                 ns.ip("link del t0")
 
