@@ -271,6 +271,13 @@ DEFINE_PERNET_EXIT_RTNL(_kind##_exit_rtnl)
 		PERNET_EXIT_RTNL(_kind##_exit_rtnl),				\
 	}
 
+/*
+ * The first function that a kind calls has a name that no core of other headers exports:
+ * after an upgrade a kind may find the old core loaded, and without CONFIG_MODVERSIONS
+ * nothing else tells the kernel that their structures differ.
+ */
+#define ip_tnl_kind_register	__PASTE(ip_tnl_kind_register_, IP_TNL_ABI)
+
 /* ip_tnl_main.c: kinds, namespaces */
 int ip_tnl_kind_register(struct ip_tnl_kind *kind);
 void ip_tnl_kind_unregister(struct ip_tnl_kind *kind);
