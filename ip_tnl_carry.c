@@ -86,7 +86,9 @@ static int ip_tnl_carry_event(struct notifier_block *nb, unsigned long event, vo
 	struct ip_tunnel *t = netdev_priv(dev);
 	struct ip_tnl_kept kept = {};
 
-	if (event != NETDEV_UNREGISTER || !ip_tnl_recording || !ip_tnl_has_seqno(dev))
+	/* A device that moves to another namespace is unregistered for those who stay only. */
+	if (event != NETDEV_UNREGISTER || dev->reg_state == NETREG_REGISTERED ||
+	    !ip_tnl_recording || !ip_tnl_has_seqno(dev))
 		return NOTIFY_DONE;
 	kept.net = dev_net(dev)->net_cookie;
 	kept.index = dev->ifindex;
@@ -233,9 +235,8 @@ int ip_tnl_carry_init(void)
 void ip_tnl_carry_exit(void)
 {
 	remove_proc_entry(IP_TNL_CARRY_FILE, NULL);
-	/* Its replay of the devices' end must find nothing to keep. */
+	unregister_netdevice_notifier(&ip_tnl_carry_notifier);
 	rtnl_lock();
 	ip_tnl_carry_forget();
 	rtnl_unlock();
-	unregister_netdevice_notifier(&ip_tnl_carry_notifier);
 }

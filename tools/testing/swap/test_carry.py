@@ -101,6 +101,7 @@ def run(n0):
     expect_status("swap", 0, "swap")
     expected.check_continues("swapped")
     expect("swapped: the fallback devices have their indexes", index, indexes(n0))
+    moved()
     with AnotherBuild():
         expect_status("swap, to a newer build", 0, "swap")
         expected.check_continues("upgraded")
@@ -111,6 +112,22 @@ def run(n0):
     expect("restored: in-tree", ["in-tree"], whose())
     check("restored: ip_tunnel_core is gone", not exchange.ksft.is_loaded("ip_tunnel_core"))
     refused()
+
+
+def moved():
+    """A tunnel that moves to another namespace has not gone."""
+    with NetNs() as n1, NetNs() as n2:
+        n1.ip("link add d9 type dummy", "link set d9 up", "addr add 192.0.2.1/24 dev d9",
+              "link add g9 type gre local 192.0.2.1 remote 192.0.2.9 seq", "link set g9 up")
+        send(n1, "g9", 1)
+        n1.run("sh", "-c", "echo record >/proc/driver/iptnl")
+        n1.ip(f"link set g9 netns {n2.name}")
+        expect("moved: nothing is recorded", "", output(n1, "cat", "/proc/driver/iptnl"))
+        n2.ip(f"link set g9 netns {n1.name}")
+        index = output(n1, "cat", "/sys/class/net/g9/ifindex").strip()
+        n1.ip("link del g9")
+        expect("deleted: its numbers are", f"seq {index} 0 1", output(n1, "cat", "/proc/driver/iptnl").strip())
+        n1.run("sh", "-c", "echo forget >/proc/driver/iptnl")
 
 
 def refused():
