@@ -3,6 +3,8 @@
 
 import errno
 import glob
+import gzip
+import lzma
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ NEEDS = {OURS: {"ipip": ("tunnel4", "ip_tunnel_core"), "ip_gre": ("gre", "ip_tun
          THEIRS: {"ipip": ("tunnel4", "ip_tunnel"), "ip_gre": ("gre", "ip_tunnel")}}
 SUFFIXES = ("", ".xz", ".zst", ".gz")
 MARK = "/sys/module/%s/notes/.note.iptnl"       # present in iptnl's modules only
+BUILD_ID = "/sys/module/%s/notes/.note.gnu.build-id"
 inherited = ()          # file descriptors passed to child processes: the lock
 PARAMETERS = {"ipip": ("log_ecn_error",), "ip_gre": ("log_ecn_error",)}
 
@@ -133,11 +136,33 @@ def our_file(name):
     return ""
 
 
+def contents(path):
+    """-> the decompressed bytes of a module file, none if that is not possible"""
+    opener = {".xz": lzma.open, ".gz": gzip.open, ".ko": open}.get(os.path.splitext(path)[1])
+    try:
+        if opener:
+            with opener(path, "rb") as file:
+                return file.read()
+        return subprocess.run(("zstd", "-dcq", path), stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+    except (OSError, EOFError, lzma.LZMAError, subprocess.SubprocessError):
+        return b""
+
+
 def is_stale(name):
-    """Return true if the loaded module of iptnl is another build than the installed one."""
-    if owner(name) != OURS or not our_file(name):
+    """Return true if the loaded module of iptnl is another build than the installed one. Its srcversion does not cover
+    headers, but its build ID does."""
+    path = our_file(name)
+    if owner(name) != OURS or not path:
         return False
-    return read("/sys/module/%s/srcversion" % name) != information(our_file(name)).get("srcversion", "")
+    if read("/sys/module/%s/srcversion" % name) != information(path).get("srcversion", ""):
+        return True
+    try:
+        with open(BUILD_ID % name, "rb") as file:
+            note = file.read()
+    except OSError:
+        return False
+    data = contents(path)
+    return bool(data) and note not in data
 
 
 def file_of(name, side):

@@ -518,6 +518,14 @@ def protect_process():
         pass
 
 
+def unload_old_core(output):
+    """Unload an ip_tunnel_core of another build that nothing uses; the installed one comes with the first tunnel."""
+    core = CORE[modules.OURS]
+    if modules.is_stale(core) and not modules.holders(core):
+        modules.unload([core])
+        output.say("%s of another build is unloaded" % core)
+
+
 # ---- after a crash
 
 def recover(path, output):
@@ -549,6 +557,9 @@ def recover(path, output):
 
 def discard(path, output):
     """Remove a state file without restoring anything."""
+    path = os.path.realpath(path)
+    if os.path.dirname(path) != os.path.realpath(RUN_DIR) or not path.endswith(".json"):
+        raise Refused(["%s: not a state file of iptnl; they are %s/*.json" % (path, RUN_DIR)])
     try:
         os.unlink(path)
     except FileNotFoundError:

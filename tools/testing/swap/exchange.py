@@ -96,15 +96,20 @@ def in_tree():
 
 
 class AnotherBuild:
-    """Context in which the installed modules are of a later version, with another srcversion"""
+    """Context in which the installed modules are of a later version, with another srcversion; with headers_only they
+    only have another build ID, as if a header had changed"""
 
-    def __init__(self, version=b"9.8.7"):
-        self.version, self.saved = version, {}
+    def __init__(self, version=b"9.8.7", headers_only=False):
+        self.version, self.headers_only, self.saved = version, headers_only, {}
 
     def __enter__(self):
         for path in map(modules.our_file, modules.MODULES):
             with open(path, "rb") as file:
                 data = self.saved[path] = file.read()
+            if self.headers_only:
+                ident = get(modules.BUILD_ID % modules.module_name(path))[-20:]
+                put(path, data.replace(ident, ident[::-1]))
+                continue
             old = modules.information(path)
             number, source = old["version"].encode(), old["srcversion"].encode()
             data = data.replace(b"version=" + number + b"\0", b"version=" + self.version + b"\0")

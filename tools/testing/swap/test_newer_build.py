@@ -41,6 +41,7 @@ def main():
                   "addr add 203.0.113.1/30 dev g0", "addr add 203.0.113.5/30 dev e0",
                   "addr add 203.0.113.9/30 dev i0")
             run(n0)
+        core_alone()
         foreign()
     finally:
         remove_modules()
@@ -65,6 +66,13 @@ def run(n0):
         iptnl("status")
         check("status has nothing to say of it any more", not any("another build" in line for line in said), *said)
     expect_status("and back to the other build, as an upgrade", 0, "swap")
+    with AnotherBuild(headers_only=True):
+        iptnl("status")
+        expect_said("status tells of a build that differs in headers only", "another build of iptnl is installed")
+        expect_status("it is an upgrade", 0, "swap")
+        check("and all of it is loaded", not any(map(modules.is_stale, modules.MODULES)))
+    expect_status("and back from that", 0, "swap")
+    expect("the tunnels are as before", was, addresses(n0))
     failing(n0, was)
     expect_status("swap, to be killed", 0, "swap")
     for name, condition in (("as it has saved all", saved), ("without ip_gre", lambda: saved() and gone("ip_gre")),
@@ -113,6 +121,19 @@ def killed(n0, name, condition, was):
         expect("... to the new version", [newer.version.decode()], versions())
         expect("... with the tunnels as before", was, addresses(n0))
     expect_status("... and back", 0, "swap")
+
+
+def core_alone():
+    """No kind of the new build can be loaded on an old core, so one that nothing uses goes."""
+    remove_modules()
+    exchange.ksft.modprobe("ipip", "ip_gre")
+    with AnotherBuild(headers_only=True):
+        rmmod("ip_gre", "ipip", "gre", "tunnel4")
+        expect_status("an old core alone: a dry run", 0, "swap", "--dry-run")
+        check("an old core alone: stays", modules.is_loaded("ip_tunnel_core"))
+        expect_status("an old core alone: swap", 0, "swap")
+        expect_said("an old core alone: says so", "ip_tunnel_core of another build is unloaded")
+        check("an old core alone: is gone", gone("ip_tunnel_core"))
 
 
 def foreign():
