@@ -39,6 +39,7 @@ class Replay:
         self.failures = []
         self.ended = 0                                  # time of the last change
         self.remaps = {netns: {} for netns in netns_list}       # netns -> {old index: new index}
+        self.not_created = set()                        # (netns, old index)
         self.dad_disabled = []                          # (netns, name) with DAD temporarily off
 
     def fail(self, netns, what, error):
@@ -94,7 +95,7 @@ class Replay:
         """-> the number of underlay tunnels that must be created before it"""
         if not link.lower or link in seen:
             return 0
-        home = netns if link.netnsid is None else self.by_ident.get(netns.link_netns.get(link.netnsid))
+        home = self.link_netns(netns, link)
         lower = home.links.get(link.lower) if home else None
         return 1 + self.creation_depth(home, lower, seen + (link,)) if lower and lower is not link else 0
 
@@ -104,9 +105,12 @@ class Replay:
         for netns in self.netns_list:
             there = ln.dump_links(netns.sock)
             self.find_fallbacks(netns, there)
-            there = {(link.index, link.name, link.kind) for link in there}
+            now = {(link.name, link.kind): link for link in there}
             for link in netns.tunnels():
-                if (link.index, link.name, link.kind) not in there:
+                same = now.get((link.name, link.kind))
+                if same and same.index != link.index and self.lenient and same.data == link.data:
+                    self.remaps[netns][link.index] = same.index         # by an earlier "recover"
+                elif not same or same.index != link.index:
                     rounds.setdefault(self.creation_depth(netns, link), {}).setdefault(netns, []).append(link)
         for depth in sorted(rounds):
             for netns, links in rounds[depth].items():
@@ -117,11 +121,23 @@ class Replay:
         for link in netns.fallbacks():
             new = now.get(link.name)
             if new is None or new.kind != link.kind:
-                self.fail(netns, link.name, "the module did not create it")
+                self.fail_to_create(netns, link, "the module did not create it")
             else:
                 self.remaps[netns][link.index] = new.index
 
+    def fail_to_create(self, netns, link, error):
+        self.not_created.add((netns, link.index))
+        self.fail(netns, link.name, error)
+
+    def link_netns(self, netns, link):
+        """-> the namespace of its underlay, None if that is not known"""
+        return netns if link.netnsid is None else self.by_ident.get(netns.link_netns.get(link.netnsid))
+
     def create_batch(self, netns, links):
+        for link in links:
+            if (self.link_netns(netns, link), link.lower) in self.not_created:
+                self.fail_to_create(netns, link, "the device below was not created")
+        links = [link for link in links if (netns, link.index) not in self.not_created]
         results = netns.sock.batch([ln.newlink_request(link, self.remaps[netns]) for link in links])
         for link, (code, message) in zip(links, results):
             if code in (errno.EEXIST, errno.EBUSY) and link.netnsid is not None:
@@ -134,7 +150,7 @@ class Replay:
             if code in (errno.EEXIST, errno.EBUSY) and self.lenient and self.create_with_any_index(netns, link):
                 self.fail(netns, link.name, "interface index %d is taken, it got another one" % link.index)
             elif code:
-                self.fail(netns, link.name, nl.Error(code, message))
+                self.fail_to_create(netns, link, nl.Error(code, message))
 
     def create_with_any_index(self, netns, link):
         """Create a tunnel with any index. Return true on success."""
@@ -179,17 +195,25 @@ class Replay:
 
     def pairs(self, netns):
         """-> [(link in the snapshot, current link)] of existing tunnels"""
-        now = {link.index: link for link in ln.dump_links(netns.sock)}
+        now = {(link.index, link.name, link.kind): link for link in ln.dump_links(netns.sock)}
         remap = self.remaps[netns]
-        return [(old, now[remap.get(index, index)]) for index, old in sorted(netns.links.items())
-                if remap.get(index, index) in now]
+        pairs = [(old, now.get((remap.get(index, index), old.name, old.kind)))
+                 for index, old in sorted(netns.links.items())]
+        return [(old, new) for old, new in pairs if new]
+
+    def missing(self, netns):
+        """-> old indexes of the tunnels that could not be created; other devices may have them by now"""
+        return {index for where, index in self.not_created if where is netns}
 
     def restore_settings(self, netns):
         """Restore device settings, set the devices up, and restore addresses, routes and neighbours. The caller is in
         the namespace."""
-        for index, secret in netns.secrets.items():
-            self.write_setting(netns, netns.links[index], settings.set_ipv6, [("stable_secret", secret)])
         pairs = self.pairs(netns)
+        for old, new in pairs:
+            if old.index in netns.secrets:
+                self.write_setting(netns, new, settings.set_ipv6, [("stable_secret", netns.secrets[old.index])])
+        if netns.secrets:
+            pairs = self.pairs(netns)           # a secret changes the mode of address generation
         requests = [(old.name, request) for old, new in pairs for request in ln.change_requests(old, new)]
         self.send_each(netns, requests)
         if requests and not netns.idle:
@@ -258,10 +282,10 @@ class Replay:
 
     def restore_neigh_parameters(self, netns):
         """Restore the neighbour parameters of all devices that have them."""
-        remap, tables = self.remaps[netns], settings.neigh_parameters(netns.sock)
+        remap, tables, missing = self.remaps[netns], settings.neigh_parameters(netns.sock), self.missing(netns)
         self.send(netns, "neighbour parameters", [
             request for (name, index), value in netns.neigh_parameters.items()
-            if (name, remap.get(index, index)) in tables
+            if index not in missing and (name, remap.get(index, index)) in tables
             for request in settings.set_neigh_parameters(name, remap.get(index, index), value,
                                                          tables[name, remap.get(index, index)])])
 
@@ -294,14 +318,16 @@ class Replay:
     def restore_network(self, netns):
         remap = self.remaps[netns]
         elapsed = int(time.time() - self.taken_at)
-        self.send(netns, "address", [a.request(remap, elapsed) for a in netns.addresses if not a.is_temporary()])
-        self.restore_nexthops(netns)
-        self.add_routes(netns, [r for r in netns.routes if r.protocol != routing.PROTO_KERNEL])
-        self.send(netns, "neighbour", [n.request(remap) for n in netns.neighbours], DONE)
+        missing = self.missing(netns)
+        addresses = [a for a in without(missing, netns.addresses) if not a.is_temporary()]
+        self.send(netns, "address", [a.request(remap, elapsed) for a in addresses])
+        self.restore_nexthops(netns, missing)
+        self.add_routes(netns, [r for r in without(missing, netns.routes) if r.protocol != routing.PROTO_KERNEL])
+        self.send(netns, "neighbour", [n.request(remap) for n in without(missing, netns.neighbours)], DONE)
 
-    def restore_nexthops(self, netns):
+    def restore_nexthops(self, netns, missing):
         remap = self.remaps[netns]
-        single = [n for n in netns.nexthops if not n.members]
+        single = [n for n in without(missing, netns.nexthops) if not n.members]
         groups = [n for n in netns.nexthops if n.members]
         for some in (single, groups):
             self.send(netns, "nexthop", [n.request(remap) for n in some], DONE)
@@ -319,8 +345,13 @@ class Replay:
             left = again
 
     def restore_sysfs(self):
-        wanted = {i: (netns.handle.fd, netns.sysfs) for i, netns in enumerate(self.netns_list) if netns.sysfs}
         try:
+            wanted = {}
+            for i, netns in enumerate(self.netns_list):
+                names = {old.name for old, _ in self.pairs(netns)} if netns.sysfs else ()
+                files = {name: values for name, values in netns.sysfs.items() if name in names}
+                if files:
+                    wanted[i] = netns.handle.fd, files
             for i, wrong in sysfs.write(wanted).items() if wanted else ():
                 self.failures += ["%s in %s" % (line, self.netns_list[i].title) for line in wrong]
         except OSError as error:
@@ -329,9 +360,14 @@ class Replay:
     # ---- final corrections
 
     def settle(self):
-        """Wait for DAD, then remove addresses and routes that the kernel added by itself, and add missing ones."""
+        """Wait for DAD, then remove addresses and routes that the kernel added by itself, and add missing ones. What
+        others added meanwhile stays."""
         for netns in self.netns_list:
-            self.verify_parameters(netns, self.pairs(netns))
+            pairs = self.pairs(netns)
+            self.verify_parameters(netns, pairs)
+            for index in netns.links.keys() - {old.index for old, _ in pairs}:
+                if (netns, index) not in self.not_created:
+                    self.fail(netns, netns.links[index].name, "it was deleted or renamed meanwhile")
         end = time.monotonic() + DAD_TIMEOUT
         while time.monotonic() < end and any(
                 self.has_tentative_addresses(netns) for netns in self.netns_list if not netns.idle):
@@ -343,42 +379,47 @@ class Replay:
                 self.write_setting(netns, old, settings.set_ipv6, [(item, known[item]) for item, _ in settings.NO_DAD])
         for netns in self.netns_list:
             if not netns.idle:
-                self.tidy_addresses(netns)
-                self.tidy_routes(netns)
+                ours, missing = {new.index for _, new in self.pairs(netns)}, self.missing(netns)
+                others = self.tidy_addresses(netns, ours, missing)
+                self.tidy_routes(netns, ours, missing, others)
 
     def has_tentative_addresses(self, netns):
         remap = self.remaps[netns]
         waiting = {(remap.get(a.index, a.index), a.value) for a in netns.addresses if not a.tentative}
         return any(a.tentative and (a.index, a.value) in waiting for a in routing.addresses(netns.sock))
 
-    def tunnel_indexes(self, netns):
+    def tidy_addresses(self, netns, ours, missing):
+        """-> addresses that others have added"""
         remap = self.remaps[netns]
-        return {remap.get(index, index) for index in netns.links}
-
-    def tidy_addresses(self, netns):
-        remap, ours = self.remaps[netns], self.tunnel_indexes(netns)
-        wanted = {a.key(remap) for a in netns.addresses}
+        kept = without(missing, netns.addresses)
+        wanted = {a.key(remap) for a in kept}
         now = [a for a in routing.addresses(netns.sock) if a.index in ours]
-        extra = [a for a in now if a.key({}) not in wanted and not a.is_temporary()]
+        # An address of the snapshot may also have been added by others, with other properties.
+        same = {a.identity(remap) for a in kept}
+        extra = [a for a in now if a.key({}) not in wanted and not a.is_temporary() and
+                 (a.is_by_kernel() or a.identity({}) in same)]
         self.send(netns, "address", [a.removal() for a in extra], (0, errno.EADDRNOTAVAIL))
         there = {a.key({}) for a in now}
-        missing = [a for a in netns.addresses if a.key(remap) not in there and not a.is_temporary()]
-        self.send(netns, "address", [a.request(remap) for a in missing])
-        self.mark_end(missing)
+        again = [a for a in kept if a.key(remap) not in there and not a.is_temporary()]
+        self.send(netns, "address", [a.request(remap) for a in again])
+        self.mark_end(again)
+        return [a for a in now if a.key({}) not in wanted and a not in extra]
 
     def mark_end(self, changed):
         if changed:
             self.ended = time.monotonic()
 
-    def tidy_routes(self, netns):
-        remap, ours = self.remaps[netns], self.tunnel_indexes(netns)
+    def tidy_routes(self, netns, ours, missing, others):
+        remap = self.remaps[netns]
         wanted = {r.key(remap) for r in netns.routes}
         now = netns.affected_routes(ours, {n.ident for n in netns.nexthops})
-        extra = [r for r in now if r.devices & ours and r.key({}) not in wanted]
+        extra = [r for r in now if r.devices & ours and r.key({}) not in wanted and
+                 r.protocol in (routing.PROTO_KERNEL, routing.PROTO_RA) and not any(map(r.is_of, others))]
         # Includes routes that block others to the same destination, such as IPv6 routes that lost a next hop.
         self.send(netns, "route", [r.removal({}) for r in extra], (0, errno.ESRCH, errno.ENOENT))
         there = {r.key({}) for r in now} - {r.key({}) for r in extra}
-        missing = [r for r in netns.routes if r.key(remap) not in there]
+        routes = without(missing, netns.routes)
+        missing = [r for r in routes if r.key(remap) not in there]
         partly = {r.destination() for r in missing if r.family == routing.AF_INET6}
         if partly:
             self.send(netns, "route", [r.removal({}) for r in routing.routes(netns.sock, routing.AF_INET6)
@@ -386,13 +427,13 @@ class Replay:
                                        any(is_subset(r, m) for m in missing)], (0, errno.ESRCH))
         self.add_routes(netns, missing)
         self.mark_end(missing)
-        self.order_routes(netns)
+        self.order_routes(netns, routes)
 
-    def order_routes(self, netns):
+    def order_routes(self, netns, routes):
         """Restore the order of IPv4 routes to the same destination, which decides between them."""
         remap = self.remaps[netns]
         wanted = {}
-        for route in netns.routes:
+        for route in routes:
             if route.family == routing.AF_INET:
                 wanted.setdefault(route.destination(), []).append(route)
         if not any(len(routes) > 1 for routes in wanted.values()):
@@ -400,11 +441,16 @@ class Replay:
         now = {}
         for route in routing.routes(netns.sock, routing.AF_INET):
             now.setdefault(route.destination(), []).append(route.key({}))
-        for place, routes in wanted.items():
-            keys = [route.key(remap) for route in routes]
+        for place, some in wanted.items():
+            keys = [route.key(remap) for route in some]
             if [key for key in now.get(place, []) if key in keys] != keys:
-                self.send(netns, "route", [r.removal(remap) for r in routes], (0, errno.ESRCH))
-                self.add_routes(netns, routes)
+                self.send(netns, "route", [r.removal(remap) for r in some], (0, errno.ESRCH))
+                self.add_routes(netns, some)
+
+
+def without(missing, items):
+    """-> the items that need none of the missing devices"""
+    return [item for item in items if not item.devices & missing]
 
 
 def is_subset(route, whole):

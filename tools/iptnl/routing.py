@@ -19,6 +19,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO, IFA_FLAGS, IFA_PROTO = 1, 2, 6, 8, 11
 IFA_KEPT = (1, 2, 3, 4, 8, 9, 11)
 # NODAD HOMEADDRESS MANAGETEMPADDR NOPREFIXROUTE MCAUTOJOIN
 IFA_SETTABLE = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
+IFAPROT_KERNEL = (1, 2, 3)              # loopback, router advertisement, link-local
 TEMPORARY, DADFAILED, TENTATIVE = 0x01, 0x08, 0x40
 
 
@@ -39,14 +40,33 @@ class Address:
     def tentative(self):
         return self.family == AF_INET6 and bool(self.flags & TENTATIVE) and not self.flags & DADFAILED
 
+    @property
+    def devices(self):
+        return {self.index}
+
     def is_temporary(self):
         return self.family == AF_INET6 and bool(self.flags & TEMPORARY)
+
+    def is_by_kernel(self):
+        """Return true if the kernel may have added it by itself: IPv6 link-local, IPv4-compatible, autoconfigured."""
+        return self.family == AF_INET6 and (self.value[:2] == b"\xfe\x80" or not any(self.value[:12]) or
+                                            nl.to_int(self.attrs.get(IFA_PROTO, b"")) in IFAPROT_KERNEL)
 
     def key(self, remap):
         """-> what must be the same after the swap"""
         return (remap.get(self.index, self.index), self.family, self.length, self.scope, self.flags & IFA_SETTABLE,
                 self.has_infinite_lifetime(),
                 tuple(sorted((n, v) for n, v in self.attrs.items() if n in IFA_KEPT and n != IFA_FLAGS)))
+
+    def identity(self, remap):
+        """-> what no two addresses have in common"""
+        return (remap.get(self.index, self.index), self.family, self.length, self.value, self.attrs.get(IFA_ADDRESS))
+
+    def covers(self, destination):
+        """Return true if a destination is in its prefix, seen from either end of a point-to-point link."""
+        return any(len(own) == len(destination) and not (
+            int.from_bytes(own, "big") ^ int.from_bytes(destination, "big")) >> 8 * len(own) - self.length
+            for own in (self.value, self.attrs.get(IFA_ADDRESS, b"")))
 
     def has_infinite_lifetime(self):
         life = self.attrs.get(IFA_CACHEINFO)
@@ -80,7 +100,7 @@ def addresses(sock):
 (RTA_DST, RTA_IIF, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_CACHEINFO, RTA_TABLE, RTA_VIA,
  RTA_ENCAP_TYPE, RTA_ENCAP, RTA_EXPIRES, RTA_NH_ID) = 1, 3, 4, 5, 6, 7, 9, 12, 15, 18, 21, 22, 23, 30
 NEXTHOP_ATTRS = (RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA, RTA_ENCAP_TYPE, RTA_ENCAP)
-ONLINK, CLONED, PROTO_KERNEL = 0x4, 0x200, 2
+ONLINK, CLONED, PROTO_KERNEL, PROTO_RA = 0x4, 0x200, 2, 9
 
 
 def hops(data):
@@ -108,6 +128,12 @@ class Route:
     def devices(self):
         found = {nl.to_int(self.attrs[RTA_OIF])} if RTA_OIF in self.attrs else set()
         return found | {index for _, _, index, _ in hops(self.attrs.get(RTA_MULTIPATH, b""))}
+
+    def is_of(self, address):
+        """Return true if the kernel may have made it for this address."""
+        destination = self.attrs.get(RTA_DST, b"")
+        return self.family == address.family and address.index in self.devices and (
+            address.covers(destination) or self.attrs.get(RTA_PREFSRC) == address.value)
 
     def destination(self):
         """-> what two routes to the same destination have in common; only their order decides between them"""
@@ -185,6 +211,7 @@ class Nexthop:
         self.ident = nl.to_int(self.attrs[NHA_ID])
         self.device = nl.to_int(self.attrs.get(NHA_OIF, b""))
         group = self.attrs.get(NHA_GROUP, b"")
+        self.devices = {self.device} - {0}
         self.members = {struct.unpack_from("=I", group, at)[0] for at in range(0, len(group), 8)}
 
     def request(self, remap):
@@ -225,6 +252,10 @@ class Neighbour:
         self.body = body
         self.family, self.index, self.state, self.flags, self.type = struct.unpack_from("=BxxxiHBB", body)
         self.attrs = nl.parse_attrs(body, 12)
+
+    @property
+    def devices(self):
+        return {self.index}
 
     def is_kept(self, link):
         """Return false for entries that the kernel creates by itself."""

@@ -72,7 +72,8 @@ class NetNs:
         """Read everything that belongs to the tunnels; the caller is in the namespace."""
         ours = set(self.links)
         self.addresses = [a for a in routing.addresses(self.sock) if a.index in ours]
-        self.idle = not self.addresses and all(link.fallback and not link.is_up for link in self.links.values())
+        self.idle = not self.addresses and all(
+            link.fallback and not link.is_up and not link.master for link in self.links.values())
         for index, link in self.links.items():
             self.features[index] = settings.features(self.control, link.name)
             ipv6_confs.add(link)
