@@ -396,14 +396,17 @@ class Replay:
         now = [a for a in routing.addresses(netns.sock) if a.index in ours]
         # An address of the snapshot may also have been added by others, with other properties.
         same = {a.identity(remap) for a in kept}
-        extra = [a for a in now if a.key({}) not in wanted and not a.is_temporary() and
-                 (a.is_by_kernel() or a.identity({}) in same)]
+        extra, others = [], []
+        for address in now:
+            if address.key({}) not in wanted:
+                removed = not address.is_temporary() and (address.is_by_kernel() or address.identity({}) in same)
+                (extra if removed else others).append(address)
         self.send(netns, "address", [a.removal() for a in extra], (0, errno.EADDRNOTAVAIL))
         there = {a.key({}) for a in now}
         again = [a for a in kept if a.key(remap) not in there and not a.is_temporary()]
         self.send(netns, "address", [a.request(remap) for a in again])
         self.mark_end(again)
-        return [a for a in now if a.key({}) not in wanted and a not in extra]
+        return others
 
     def mark_end(self, changed):
         if changed:
@@ -415,18 +418,18 @@ class Replay:
         now = netns.affected_routes(ours, {n.ident for n in netns.nexthops})
         extra = [r for r in now if r.devices & ours and r.key({}) not in wanted and
                  r.protocol in (routing.PROTO_KERNEL, routing.PROTO_RA) and not any(map(r.is_of, others))]
-        # Includes routes that block others to the same destination, such as IPv6 routes that lost a next hop.
         self.send(netns, "route", [r.removal({}) for r in extra], (0, errno.ESRCH, errno.ENOENT))
         there = {r.key({}) for r in now} - {r.key({}) for r in extra}
         routes = without(missing, netns.routes)
-        missing = [r for r in routes if r.key(remap) not in there]
-        partly = {r.destination() for r in missing if r.family == routing.AF_INET6}
+        again = [r for r in routes if r.key(remap) not in there]
+        # Routes that block these, such as IPv6 routes that lost a next hop.
+        partly = {r.destination() for r in again if r.family == routing.AF_INET6}
         if partly:
             self.send(netns, "route", [r.removal({}) for r in routing.routes(netns.sock, routing.AF_INET6)
                                        if r.destination() in partly and r.key({}) not in wanted and
-                                       any(is_subset(r, m) for m in missing)], (0, errno.ESRCH))
-        self.add_routes(netns, missing)
-        self.mark_end(missing)
+                                       any(is_subset(r, m) for m in again)], (0, errno.ESRCH))
+        self.add_routes(netns, again)
+        self.mark_end(again)
         self.order_routes(netns, routes)
 
     def order_routes(self, netns, routes):
