@@ -128,6 +128,11 @@ def datagrams(n0, n1, kind):
                (n0.stat("t0", "tx_errors") - before, n0.snmp("Ip", "FragFails") - fails))
 
 
+def drain(tap, protocol):
+    """-> packets of one protocol over IPv4; neighbours and routers are looked for at any time"""
+    return [data for _, ethertype, data in tap.drain() if ethertype == 0x0800 and data[9] == protocol]
+
+
 def tcp(ends, number, size, partial=False):
     """-> a segment with nothing but data; partial: its checksum is left to the device"""
     head = struct.pack("!HHIIBBHHH", 5000, 9, number, 0, 0x50, 0x10, 1000, 0, 0) + bytes(size)
@@ -175,8 +180,8 @@ def forwarded(n0, kind):
         end = time.monotonic() + 60 * SLOW
         while (merged < 20 or not answers) and time.monotonic() < end:
             number = send_segments(sock, number)
-            merged += sum(len(data) > 1476 for _, _, data in sent.drain())
-            answers |= {data[20:28] for _, _, data in told.drain() if data[9] == 1}
+            merged += sum(len(data) > 1476 for data in drain(sent, 6))
+            answers |= {data[20:28] for data in drain(told, 1)}
         check(f"{kind}: merged segments that are too long", merged >= 20, f"{merged} packets")
         want = NARROW - 20 - (0 if kind == "ipip" else 4)
         expect(f"{kind}: their sender is told the path MTU", {(3, 4, want)},
@@ -193,8 +198,8 @@ def locked(n0, n1, kind):
         end = time.monotonic() + 60 * SLOW
         while merged < 20 and time.monotonic() < end:
             number = send_segments(sock, number, 1000, same_id=True)
-            merged += sum(len(data) > 1476 for _, _, data in sent.drain())
-            outer += [data for _, _, data in came.drain() if len(data) > 1000]
+            merged += sum(len(data) > 1476 for data in drain(sent, 6))
+            outer += [data for data in drain(came, 47) if len(data) > 1000]
         check(f"{kind}: merged segments with one identification", merged >= 20, f"{merged} packets")
         expect(f"{kind}: with a locked MTU they leave without DF", {0}, {data[6] >> 6 & 1 for data in outer})
         twice = len(outer) - len({data[4:6] for data in outer})
@@ -212,7 +217,8 @@ def too_long(n0, n1):
         lengths = []
 
         def arrived():
-            lengths.extend(len(data) - 20 for _, _, data in came.drain())
+            lengths.extend(len(data) - 20 for data in drain(came, 47)
+                           if int.from_bytes(data[6:8], "big") & 0x3fff)
             return sum(lengths)
         for size in 65497, 65493:
             sock.send(head + bytes(size))
@@ -234,8 +240,8 @@ def tagged(n0, n1):
     seen = []
 
     def arrived():
-        seen.extend(len(data) for _, proto, data in came.drain())
-        return sum(seen) - 40 * len(seen)
+        seen.extend(len(data) - 40 for data in drain(came, 6))
+        return sum(seen)
     with differs("the underlay drops them"):
         expect("gretap: segments with a VLAN tag are made to fit", size, until(size, arrived))
 
