@@ -9,6 +9,7 @@ that any selection of them can be run again:
     del NS DEV          up NS DEV      down NS DEV      rename NS DEV NEW
     mtu NS DEV N        move NS DEV NS                  dump NS
     ip NS WORD...       sysctl NS NAME VALUE            unload MODULE      load MODULE
+    restore             each RESTORE operations: what packets need on their way to the tunnels
 """
 import collections
 import os
@@ -69,6 +70,8 @@ AROUND = ["addr add 192.0.2.1/24 dev u0", "addr del 192.0.2.1/24 dev u0", "route
           "link set d0 nomaster", "link add v0 type vrf table 5", "link set d1 master v0",
           "neigh replace 10.0.0.9 lladdr 192.0.2.16 dev d0", "link add link d0 name vl0 type vlan id 3",
           "link add link d3 name mv0 type macvlan"]
+RESTORE = 64                    # operations
+RESTORED = ["link add u0 type dummy", "link set u0 up", "addr replace 192.0.2.1/24 dev u0", "link set in up"]
 UNDERLAY = ["link set in up", "link set none up", "route add 192.0.2.64/26 dev none", "route add 10.1.0.0/16 dev none"]
 
 
@@ -198,6 +201,8 @@ def around(rng, ns, _):
 
 def operation(seed, number):
     """-> its words"""
+    if number % RESTORE == 0:
+        return ["restore"]
     rng = random.Random(seed << 32 | number)
     what = rng.choices((netlink, ioctl, device, around), (58, 18, 18, 6))[0]
     ns = rng.choice(NAMESPACES[:1] * 4 + NAMESPACES)
@@ -222,6 +227,8 @@ def plain(rng, ns, dev):
 class Kernel:
     def __init__(self):
         self.counts = collections.Counter()
+        self.seen = {}                  # packets of each tunnel so far
+        self.flow = 0                   # of all, by tunnels that are gone, too
         self.files = {}
         self.sockets = {}
         for ns in NAMESPACES:
@@ -272,6 +279,17 @@ class Kernel:
         """Count it as accepted, or by the errno."""
         answer = getattr(self, "do_" + words[0])(*words[1:])
         self.counts[f"{words[0]}: {answer or 'accepted'}"] += 1
+
+    def measure(self):
+        """Count what tunnels have received and sent since the last time, as far as they are still there."""
+        for head, attrs in links.dump(NAMESPACES[0], 0):
+            attrs = dict(attrs)
+            kind = dict(links.attributes(attrs.get(LINKINFO, b""))).get(INFO_KIND, b"").rstrip(b"\0").decode()
+            if kind in KINDS:
+                index = struct.unpack_from("=i", head, 4)[0]
+                packets = sum(struct.unpack_from("=2Q", attrs[links.STATS64]))      # received and sent
+                self.flow += max(0, packets - self.seen.get(index, 0))
+                self.seen[index] = packets
 
     def request(self, ns, message):
         sock = self.sockets[ns]
@@ -334,6 +352,12 @@ class Kernel:
     def do_rename(self, ns, dev, new):
         index = self.index(ns, dev)
         return self.set(ns, f"index:{index}", f"@IFNAME={new}") if index else "ENODEV"
+
+    def do_restore(self):
+        for line in RESTORED:
+            self.command("ip", "-n", NAMESPACES[0], *line.split())
+        self.do_sysctl(NAMESPACES[0], "ipv4/conf/all/rp_filter", "0")
+        return self.do_sysctl(NAMESPACES[0], "ipv4/ip_forward", "1")
 
     @staticmethod
     def do_dump(ns):

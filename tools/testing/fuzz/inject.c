@@ -5,10 +5,11 @@
  *	--seed N	of all inputs (default 1)
  *	--from N	number of the first input
  *	--count N	how many; input N is the same in every run with the same seed and ways
- *	--tape HEX	this input only
+ *	--tape HEX	this input only, or these, one after the other
  *	--show		print the tape of that input, or of input "from", and its packet
  *	--progress FILE	write the number of the input that is next into FILE
- *	--guided	choose inputs by the code they reach (KCOV); one input at a time
+ *	--guided	choose inputs by the code they reach (KCOV); one input at a time, and
+ *			FILE has the numbers and tapes of the last ones
  *	--careful	one input at a time, and FILE says which
  *	--log FILE	write a struct record for each input; leave out what is in
  *			doc/differences.md
@@ -34,7 +35,9 @@
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
+#include <net/ethernet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +57,11 @@
 #define ORDERS_MAX	(4 << 20)	/* bytes */
 #define KEPT_MAX	(8 << 20)
 #define PROGRESS	4096		/* inputs */
+#define TAPES		64		/* inputs whose tapes are known when a guided run ends */
 #define SILENCE		20		/* tenths of a second */
 #define GRO_GROUP	4		/* inputs that go through GRO together */
+#define PIECE_MAX	4096		/* bytes of a fragment that tap takes */
+#define PIECES_MAX	(PACKET_MAX / PIECE_MAX + 6)
 
 enum sort { RECEIVE, GRO, TRANSMIT, PACKET, DATAGRAM, TAP, TUN };
 
@@ -291,28 +297,39 @@ static struct virtio_net_hdr virtio_header(struct tape *t, size_t link)
 	return (struct virtio_net_hdr){ .flags = 0 };
 }
 
-/* In two parts now and then: tap makes an skb with fragments of them. */
+/* Pieces of a frame, none of them empty. */
+static struct iovec pieces[PIECES_MAX];
+static int pieces_count;
+
+static void add_pieces(void *data, size_t len)
+{
+	size_t size;
+
+	for (; len && pieces_count < PIECES_MAX; len -= size, data = (char *)data + size) {
+		size = len < PIECE_MAX ? len : PIECE_MAX;
+		pieces[pieces_count++] = (struct iovec){ data, size };
+	}
+}
+
+/* The packet in two parts now and then: tap makes an skb with fragments of the pieces. */
 static ssize_t write_frame(const struct way *way, struct tape *t)
 {
-	const uint8_t info[4] = { 0, 0, packet.protocol >> 8, packet.protocol };
+	uint8_t info[4] = { 0, 0, packet.protocol >> 8, packet.protocol };
 	bool bare = way->sort != TUN && way->layer == LAYER_OUTER;
 	uint8_t link[ETHERNET] = ETHERNET_ADDRESSES;
 	struct virtio_net_hdr header = virtio_header(t, bare ? ETHERNET : 0);
 	size_t cut = packet.len;
-	struct iovec parts[] = {
-		{ (void *)info, way->sort == TUN ? sizeof(info) : 0 },
-		{ &header, sizeof(header) },
-		{ link, bare ? ETHERNET : 0 },
-		{ packet.data, 0 }, { packet.data, 0 },
-	};
 
 	set_ethertype(link);
 	if (cut && tape_one_in(t, 4))
 		cut = tape_below(t, cut < 256 ? cut : 256);
-	parts[3].iov_len = cut;
-	parts[4].iov_base = packet.data + cut;
-	parts[4].iov_len = packet.len - cut;
-	return writev(way->fd, parts, 5);
+	pieces_count = 0;
+	add_pieces(info, way->sort == TUN ? sizeof(info) : 0);
+	add_pieces(&header, sizeof(header));
+	add_pieces(link, bare ? ETHERNET : 0);
+	add_pieces(packet.data, cut);
+	add_pieces(packet.data + cut, packet.len - cut);
+	return writev(way->fd, pieces, pieces_count);
 }
 
 static ssize_t send_datagram(const struct way *way, struct tape *t)
@@ -352,6 +369,28 @@ static int open_socket(const struct way *way)
 	return fd;
 }
 
+/* A tap or tun device, and what is written to it is for this host. */
+static void set_up(const struct way *way)
+{
+	static const uint8_t link[ETHERNET] = ETHERNET_ADDRESSES;
+	struct ifreq request = { .ifr_flags = 0 };
+	int sock = socket(AF_INET, SOCK_DGRAM, 0);
+
+	memcpy(request.ifr_name, way->device, sizeof(request.ifr_name));
+	if (way->sort == TAP) {
+		request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+		memcpy(request.ifr_hwaddr.sa_data, link, ETH_ALEN);
+		if (ioctl(sock, SIOCSIFHWADDR, &request))
+			err(1, "the address of %s", way->device);
+	}
+	if (ioctl(sock, SIOCGIFFLAGS, &request))
+		err(1, "%s", way->device);
+	request.ifr_flags |= IFF_UP;
+	if (ioctl(sock, SIOCSIFFLAGS, &request))
+		err(1, "%s does not go up", way->device);
+	close(sock);
+}
+
 static int open_tun(const struct way *way)
 {
 	struct ifreq request = {
@@ -364,6 +403,7 @@ static int open_tun(const struct way *way)
 	memcpy(request.ifr_name, way->device, sizeof(request.ifr_name));
 	if (fd < 0 || ioctl(fd, TUNSETIFF, &request))
 		err(1, "%s", way->device);
+	set_up(way);
 	return fd;
 }
 
@@ -495,12 +535,27 @@ static void mark(const struct way *way, unsigned long long number)
 		write_orders();
 }
 
-static void run_guided(struct tape *t)
+/* Leaves the tapes of the last inputs, one a line: their bytes depend on all that came before. */
+static void say_tape(unsigned long long number, const struct tape *t)
+{
+	char line[2 * TAPE_MAX + 24];
+	int at = sprintf(line, "%llu ", number);
+	size_t i;
+
+	for (i = 0; i < t->len; i++)
+		at += sprintf(line + at, "%02x", t->data[i]);
+	memset(line + at, ' ', sizeof(line) - at);
+	line[sizeof(line) - 1] = '\n';
+	if (progress >= 0 &&
+	    pwrite(progress, line, sizeof(line), number % TAPES * sizeof(line)) < 0)
+		err(1, "progress");
+}
+
+static void run_guided(struct tape *t, unsigned long long number)
 {
 	guide_choose(t);
 	t->at = 0;
-	if (careful)
-		tape_print(t);
+	say_tape(number, t);
 	guide_begin();
 	run(t);
 	write_orders();
@@ -514,13 +569,13 @@ static void run_all(void)
 	struct tape tape;
 
 	for (number = from; number < from + count; number++) {
-		if (careful || number % PROGRESS == 0)
-			say_progress(number);
 		make_tape(&tape, number);
 		if (guided) {
-			run_guided(&tape);
+			run_guided(&tape, number);
 			continue;
 		}
+		if (careful || number % PROGRESS == 0)
+			say_progress(number);
 		run(&tape);
 		if (logging)
 			mark(&ways[tape.data[0] % ways_count], number);
@@ -530,7 +585,8 @@ static void run_all(void)
 		drain(&ways[tape.data[0] % ways_count]);
 	}
 	write_orders();
-	say_progress(number);
+	if (!guided)
+		say_progress(number);
 }
 
 static unsigned long long number_of(const char *name, const char *text)
@@ -564,9 +620,9 @@ int main(int argc, char **argv)
 		{ "show", 0, 0, 'S' }, { "log", 1, 0, 'l' }, { "frames", 1, 0, 'F' },
 		{ "counts", 0, 0, 'N' }, { "guided", 0, 0, 'G' }, { 0 },
 	};
-	struct tape tape = { .len = 0 };
+	static struct tape tapes[TAPES];
+	unsigned int given = 0, i;
 	struct way *way;
-	bool one = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -581,9 +637,10 @@ int main(int argc, char **argv)
 			count = number_of("count", optarg);
 			break;
 		case 't':
-			if (!tape_parse(&tape, optarg))
-				errx(2, "--tape needs hexadecimal bytes, at most %d", TAPE_MAX);
-			one = true;
+			if (given == TAPES || !tape_parse(&tapes[given], optarg))
+				errx(2, "--tape needs hexadecimal bytes, at most %d, %d times",
+				     TAPE_MAX, TAPES);
+			given++;
 			break;
 		case 'p':
 			progress = open(optarg, O_WRONLY | O_CREAT, 0644);
@@ -622,16 +679,18 @@ int main(int argc, char **argv)
 		open_card();
 		wait_for_silence();
 	}
-	if (show && !one)
-		make_tape(&tape, from);
+	if (show && !given)
+		make_tape(&tapes[0], from);
 	if (show) {
-		tape_print(&tape);
-		way = &ways[tape_below(&tape, ways_count)];
-		packet_make(&packet, &tape, way->layer);
+		tape_print(&tapes[0]);
+		way = &ways[tape_below(&tapes[0], ways_count)];
+		packet_make(&packet, &tapes[0], way->layer);
 		print_packet(way);
-	} else if (one) {
-		run(&tape);
-		write_orders();
+	} else if (given) {
+		for (i = 0; i < given; i++) {
+			run(&tapes[i]);
+			write_orders();
+		}
 	} else {
 		run_all();
 		report();

@@ -21,9 +21,24 @@ def prepare():
         write(f"{DEBUGFS}/{what}/ignore-gfp-wait", "N")
         write(f"{DEBUGFS}/{what}/verbose", 0)
     write(f"{DEBUGFS}/fail_page_alloc/min-order", 0)
+    # What only keeps account of references, and says so where it has no memory
+    for name, value in zip(("reject-start", "reject-end"), function("ref_tracker_alloc")):
+        for what in FAULTS:
+            write(f"{DEBUGFS}/{what}/stacktrace-depth", NEAR)
+            write(f"{DEBUGFS}/{what}/{name}", value)
     # Copies from and to user space are no allocations: no address is in this range.
     for name, value in (("stacktrace-depth", 1), ("require-start", 1), ("require-end", 2)):
         write(f"{DEBUGFS}/fail_usercopy/{name}", value)
+
+
+def function(name):
+    """-> first address of a function of the kernel, and of the next one; 0 and 0 if it has none of that name"""
+    with open("/proc/kallsyms") as file:
+        symbols = sorted((int(line.split()[0], 16), line.split()[2]) for line in file if "[" not in line)
+    starts = [address for address, symbol in symbols if symbol == name]
+    if not starts:
+        return 0, 0
+    return starts[0], min(address for address, _ in symbols if address > starts[0])
 
 
 class Nth:
@@ -83,7 +98,7 @@ def modules_only():
     looks for the modules' addresses among the innermost callers."""
     start, end = addresses()
     for what in FAULTS:
-        for name, value in (("stacktrace-depth", NEAR), ("require-start", start), ("require-end", end)):
+        for name, value in (("require-start", start), ("require-end", end)):
             write(f"{DEBUGFS}/{what}/{name}", value)
     try:
         yield
@@ -91,6 +106,20 @@ def modules_only():
         for what in FAULTS:
             write(f"{DEBUGFS}/{what}/require-start", 0)
             write(f"{DEBUGFS}/{what}/require-end", EVERYWHERE)
+
+
+def one_fails(ask, interval):
+    """Call ask(), during which one of so many allocations fails, also in softirqs that it causes. -> whether one did"""
+    for name, value in (("interval", interval), ("times", 1), ("probability", 100)):
+        write(f"{DEBUGFS}/failslab/{name}", value)
+    try:
+        ask()
+    except OSError:
+        pass
+    finally:
+        write(f"{DEBUGFS}/failslab/probability", 0)
+    with open(f"{DEBUGFS}/failslab/times") as file:
+        return int(file.read()) == 0
 
 
 def addresses():

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests here share. It puts the selftests' directory in sys.path, so import it first."""
+"""What the tests here share. It puts the directories of selftests and segments in sys.path: import it first."""
 import os
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../selftests"))
+sys.path[:0] = [os.path.join(HERE, "..", name) for name in ("selftests", "segments")]
 
 from ksft import unreclaimable, write       # noqa: E402
 

@@ -7,7 +7,8 @@ and then. Nothing hangs or stays, and at the end a packet is delivered as at the
        | v0
        | u0, 192.0.2.1, with RPS on all processors
     a namespace at a time
-       c0 to c7  tunnels of every kind: made, changed, half of them deleted; the others go with the namespace
+       c0 to c7  tunnels of every kind: made, changed, moved to "outside" and back; half of them deleted, the others go
+                 with the namespace
 
 IPTNL_NAMESPACES=N so many (default 20). With one processor, none is ever offline.
 """
@@ -26,7 +27,9 @@ ERSPAN = "seq key 7 erspan_ver 1 erspan 5"
 KINDS = [f"ipip {ENDS}", f"gre {ENDS}", f"gre {ENDS} key 7 csum seq", f"gretap {ENDS} key 2", f"erspan {ENDS} {ERSPAN}",
          "ipip external", "gre external", "ipip local 192.0.2.1 remote 192.0.2.3 encap fou encap-dport 5555"]
 CHANGES = [f"ipip {ENDS} ttl 9", f"gre {ENDS} csum seq", f"gre {ENDS} key 7", f"gretap {ENDS} key 2 csum",
-           f"erspan {ENDS} {ERSPAN} ttl 9"]
+           f"erspan {ENDS} {ERSPAN} ttl 9", "ipip external ttl 9", "gre external ttl 9",
+           "ipip local 192.0.2.1 remote 192.0.2.4 encap fou encap-dport 5555"]
+MOVED = "c0", "c1", "c3"
 MAC = "02:00:00:00:00:01"
 FROM = "192.0.2.2", "192.0.2.1"
 INNER = ip() / udp() / raw(64)
@@ -38,7 +41,7 @@ PACKETS = [ip(*FROM) / INNER, ip(*FROM) / gre() / INNER, ip(*FROM) / gre(key=7, 
 def keep_branches(ns):
     """What switches branches of the kernel's code (static keys) is there all the time: QEMU without KVM may run an int3
     of the switching after its handler has gone, on the other processor."""
-    ns.ip("fou add port 5554 ipproto 4", "link add xg type gre external", "link add xi type ipip external")
+    ns.ip("fou add port 5554 ipproto 4")
     ns.rps("lo", range(os.cpu_count()))
 
 
@@ -73,8 +76,11 @@ def cycle(outside, number):
         if number % OFFLINE == 0:
             processor(1, False)
         run_ip(*(f"link change c{n} type {words}" for n, words in enumerate(CHANGES)))
+        run_ip(*(f"link set {dev} netns {outside.name}" for dev in MOVED))
+        outside.ip(*(line for dev in MOVED for line in (f"link set {dev} up", f"link set {dev} netns {ns.name}")))
+        run_ip(*(f"link set {dev} up" for dev in MOVED))
         if number % RELOAD == 0:
-            remove_modules("ipip", "ip_gre")
+            remove_modules()
             modprobe("ipip", "ip_gre")
         else:
             run_ip(*(f"link del c{n}" for n in range(number % 2, len(KINDS), 2)))
@@ -108,7 +114,7 @@ def main():
     expect("packets arrived in each namespace", [], without)
     delivery()
     no_reference_left()
-    diag(f"{NAMESPACES * len(KINDS)} tunnels in {NAMESPACES} namespaces made, changed and deleted")
+    diag(f"{(NAMESPACES - len(without)) * len(CHANGES)} tunnels in {NAMESPACES} namespaces made, changed and deleted")
 
 
 ksft_run(main)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
 """Every allocation of every configuration operation fails, one after the other: what was asked for is refused for want
-of memory, or done, never done by half, and works the next time. Then those of each packet: it is lost or delivered, and
-the next one arrives. For debug kernels, which see what leaks.
+of memory, or done, never done by half, and works the next time; a namespace is made and modules are loaded in the same
+way. Then those of each packet: it is lost or delivered, and the next one arrives. For debug kernels, which see what
+leaks; that each of the modules' own allocations failed is what the part "coverage" shows.
 
-    the test: 192.0.2.7 to .9, by a tun device
-       | u0
+    the test: 192.0.2.7 to .9, by a tun device, and by a card as packets in pieces, or that somebody has a clone of
+       | u0, in
     n0: 192.0.2.1, FOU and GUE ports
        x  the tunnel that is worked on; then si, sg ..., which carry packets
 
@@ -17,14 +18,16 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
 
-from faulty import Netlink, Nth, link_message, modules_only, prepare
+from faulty import Netlink, Nth, link_message, modules_only, one_fails, prepare
 import links
 import nl
 import tunctl
-from ksft import NetNs, check, diag, ksft_run, modprobe, need_modules, no_reference_left
-from pkt import gre, icmp, ip, ip6, raw, udp
-from wire import Tun, case, data_of, run_ip
+from ksft import NetNs, check, diag, ksft_run, modprobe, need_modules, no_reference_left, remove_modules, rmmod
+from pkt import gre, icmp, ip, ip6, libc_call, raw, udp, unshare
+from wire import Tun, case, data_of, run_ip, tap
+import card         # of ../segments, which hostile.py adds to the path
 
 STEP = int(os.environ.get("IPTNL_STEP", "1"))
 REFUSED = {errno.ENOMEM, errno.ENOBUFS}
@@ -35,6 +38,9 @@ IFF_UP, IFLA_MTU, IFLA_IFNAME = 1, 4, 3
 ENDS = "LOCAL=192.0.2.1 REMOTE=192.0.2.9"
 FOU = "ENCAP_TYPE=1 ENCAP_SPORT=7000 ENCAP_DPORT=5555"
 GUE = "ENCAP_TYPE=2 ENCAP_SPORT=7000 ENCAP_DPORT=5557 ENCAP_FLAGS=1"
+FINIT_MODULE = 313              # x86-64
+CLONED = 16                     # of card.c
+INTERVALS = 1, 1, 2, 3, 5
 WITHOUT = {"ioctl: gre is shown"}       # no allocation
 # Attributes that change with time or by chance: OPERSTATE, CARRIER_CHANGES,
 # CARRIER_UP_COUNT, CARRIER_DOWN_COUNT, PERM_ADDRESS, and statistics
@@ -190,15 +196,85 @@ class Operation:
         return hit
 
 
+# ------------------------------------------------- namespaces and modules
+
+def in_a_child(number, ask):
+    """Call ask() in a process that then ends, with what it made. -> whether an allocation failed, errno or 0"""
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
+        hit, error = Nth().fails(number, ask)
+        os.write(into, struct.pack("=?i", hit, error))
+        os._exit(0)
+    os.close(into)
+    os.waitpid(child, 0)
+    with os.fdopen(out, "rb") as file:
+        return struct.unpack("=?i", file.read())
+
+
+def each_fails(name, once):
+    """once(N) -> whether there was an Nth allocation, which failed, and errno or 0. -> how many there were"""
+    failed, problems, hit = 0, [], True
+    while hit and len(problems) < 10:
+        hit, error = once(failed + 1)
+        failed += hit
+        if error and not (hit and error in REFUSED):
+            problems.append(f"{failed}: {nl.errno_name(error)}")
+    check(f"{name}: whichever allocation fails, it is done or refused", not problems and failed, *problems)
+    diag(f"{name}: {failed} allocations failed")
+    return failed
+
+
+def namespaces():
+    """A namespace is made, with what the modules have in it."""
+    with modules_only():
+        return each_fails("a namespace is made", lambda number: in_a_child(number, unshare))
+
+
+def loaded_and_unloaded(name, nth):
+    """-> how many allocations failed when a module was loaded"""
+    path = subprocess.run(["modinfo", "-n", name], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with open(path, "rb") as file:
+        def once(number):
+            hit, error = nth.fails(number, lambda: libc_call("syscall", FINIT_MODULE, file.fileno(), b"", 0))
+            if not error:
+                rmmod(name)
+            return hit, error
+        return each_fails(f"{name} is loaded", once)
+
+
+def modules(nth):
+    """-> how many allocations failed when modules were loaded, each with what it needs there already"""
+    total = 0
+    for name, needed in (("ip_tunnel_core", ()), ("ipip", ("tunnel4", "ip_tunnel_core")),
+                         ("ip_gre", ("gre", "ip_tunnel_core"))):
+        remove_modules()
+        if needed:
+            modprobe(*needed)
+        total += loaded_and_unloaded(name, nth)
+    modprobe("ipip", "ip_gre")
+    return total
+
+
 # ------------------------------------------------------------------- packets
 
 INNER = ip(flags=2) / udp() / raw(100)
 OUTER = "192.0.2.9", "192.0.2.1"
 
 
-def packets(u0):
+def shapes(cards, index, name, packet):
+    """The same packet as cards receive them: -> (what, a function of one system call)"""
+    frame = bytes.fromhex("02000000ca01 020000000101 0800") + packet.bytes()
+    for shape, more in (("in pieces", {"head": 34, "piece": 13}), ("cloned", {"flags": CLONED}),
+                        ("cloned, in pieces", {"flags": CLONED, "head": 34, "piece": 100})):
+        order = card.order(index, card.RECEIVE, frame, **more)
+        yield f"{name}, {shape}, is received", lambda order=order: cards.write(order)
+
+
+def packets(u0, cards):
     """-> (what, a function of one system call)"""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+    index = socket.if_nametoindex("in")
 
     def sent(dev, packet):
         data, proto = data_of(packet), packet.ethertype
@@ -206,18 +282,19 @@ def packets(u0):
 
     def came(name, packet):
         data = packet.bytes()
-        return f"{name} is received", lambda: u0.send(data)
+        yield f"{name} is received", lambda: u0.send(data)
+        yield from shapes(cards, index, name, packet)
 
     frame = b"\2\0\0\0\0\x22\2\0\0\0\0\1\x08\0" + INNER.bytes()
     yield from (sent(dev, INNER) for dev in ("si", "sg", "sf", "su", "st", "sx"))
     yield sent("sg", ip6() / udp() / raw(100))
-    yield came("ipip", ip(*OUTER) / INNER)
-    yield came("gre", ip(*OUTER) / gre(key=7, csum=True, seq=1) / INNER)
-    yield came("gretap", ip(*OUTER) / gre(0x6558) / raw(frame))
-    yield came("ipip in fou", ip("192.0.2.8", "192.0.2.1") / udp(7000, 5555) / INNER)
-    yield came("gre external", ip("192.0.2.7", "192.0.2.1") / gre() / INNER)
-    yield came("an error about it", ip(*OUTER) / icmp(3, 4, 1300) / ip(*OUTER[::-1]) / gre(key=7) / INNER)
-    yield came("gre that nobody has", ip(*OUTER) / gre(key=99) / INNER)
+    yield from came("ipip", ip(*OUTER) / INNER)
+    yield from came("gre", ip(*OUTER) / gre(key=7, csum=True, seq=1) / INNER)
+    yield from came("gretap", ip(*OUTER) / gre(0x6558) / raw(frame))
+    yield from came("ipip in fou", ip("192.0.2.8", "192.0.2.1") / udp(7000, 5555) / INNER)
+    yield from came("gre external", ip("192.0.2.7", "192.0.2.1") / gre() / INNER)
+    yield from came("an error about it", ip(*OUTER) / icmp(3, 4, 1300) / ip(*OUTER[::-1]) / gre(key=7) / INNER)
+    yield from came("gre that nobody has", ip(*OUTER) / gre(key=99) / INNER)
 
 
 def tunnels():
@@ -230,10 +307,10 @@ def tunnels():
            *(f"link set {dev} up" for dev in ("si", "sg", "sf", "su", "st", "sx")))
 
 
-def packet_path(u0, nth):
+def packet_path(u0, cards, nth):
     """-> how many allocations failed"""
     total = 0
-    for name, send in packets(u0):
+    for name, send in packets(u0, cards):
         failed, number, hit = 0, 1, True
         while hit:
             hit, error = nth.fails(number, send)
@@ -241,9 +318,21 @@ def packet_path(u0, nth):
                 check(f"{name}: allocation {number} fails", False, nl.errno_name(error))
             failed += hit
             number += 1
+        cards.read()
         diag(f"{name}: {failed} allocations failed")
         total += failed
     return total
+
+
+def later(u0, cards):
+    """Those that fail in a softirq, as what the modules' NAPI asks for -> how many did"""
+    failed = 0
+    with modules_only(), tap("u0").sock, tap("in").sock:          # who listens has a clone
+        for _, send in packets(u0, cards):
+            failed += sum(one_fails(send, interval) for interval in INTERVALS)
+            cards.read()
+    check("allocations fail in softirqs, too", failed)
+    return failed
 
 
 def passes(u0):
@@ -261,9 +350,15 @@ def main():
         requests, nth = Requests(), Nth()
         total = sum(Operation(n0, requests, nth, row).run() for row in CONFIGURATION)
         diag(f"{total} allocations of {len(CONFIGURATION)} operations failed")
+        total = namespaces()
+        modprobe("ip_tnl_card")
+        run_ip("link set in up")
         tunnels()
-        diag(f"{packet_path(u0, nth)} allocations of packets failed")
+        cards = card.Cards()
+        diag(f"{packet_path(u0, cards, nth) + later(u0, cards)} allocations of packets failed")
         passes(u0)
+        os.close(cards.fd)
+    diag(f"{total + modules(nth)} allocations of namespaces and modules failed")
     no_reference_left()
 
 

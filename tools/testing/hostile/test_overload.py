@@ -27,13 +27,14 @@ WORK = 300, 600, 1200, 2400     # checksums of 512 bytes for each packet of f1: 
 MAC = "02:00:00:00:00:d0"
 LOOKUP_ELEM, CSUM_DIFF = 1, 28
 LOAD, STORE, ADD, SUB, NOT_EQUAL, NOT_GREATER = 0x79, 0x7b, 0x07, 0x1f, 0x55, 0xbd
-DELIVERED, ARRIVED, MOST = 0, 8, 16     # offsets: packets of f1 so far; when one of b1 came; most in between
+# Offsets: packets of f1 so far; when one of b1 came; most in between; packets of b1
+DELIVERED, ARRIVED, MOST, OTHERS = 0, 8, 16, 24
 
 
 class Counts:
     """What the programs count"""
 
-    VALUE = struct.Struct("=QQQ")
+    VALUE = struct.Struct("=QQQQ")
 
     def __init__(self):
         self.array = Array(self.VALUE.size)
@@ -54,13 +55,14 @@ class Counts:
         return self.program(insn(LOAD, 1, 0, DELIVERED) + insn(STORE, 0, 1, ARRIVED))
 
     def delivery(self):
-        return self.program(insn(LOAD, 1, 0, DELIVERED) + insn(LOAD, 2, 0, ARRIVED) + insn(SUB, 1, 2) +
+        return self.program(insn(LOAD, 1, 0, OTHERS) + insn(ADD, 1, imm=1) + insn(STORE, 0, 1, OTHERS) +
+                            insn(LOAD, 1, 0, DELIVERED) + insn(LOAD, 2, 0, ARRIVED) + insn(SUB, 1, 2) +
                             insn(LOAD, 3, 0, MOST) + insn(NOT_GREATER, 1, 3, 1) + insn(STORE, 0, 1, MOST))
 
     def read(self):
-        """-> packets of f1 delivered so far, most of them that one of b1 waited for"""
-        delivered, _, most = self.VALUE.unpack(self.array.read())
-        return delivered, most
+        """-> packets of f1 delivered so far, most of them that one of b1 waited for, packets of b1"""
+        delivered, _, most, others = self.VALUE.unpack(self.array.read())
+        return delivered, most, others
 
 
 def build(n1, n2):
@@ -113,13 +115,14 @@ def control_plane(n2):
 
 def flooded(n1, n2, counts):
     slow_down(n1, n2, counts)
-    sent, (delivered, _) = n1.stat("f1", "tx_packets"), counts.read()
+    sent, (delivered, _, others) = n1.stat("f1", "tx_packets"), counts.read()
     lost = n2.stat("b1", "rx_dropped"), n1.stat("b1", "rx_dropped")
     expect("echo requests of the other tunnel: each is answered", ECHOES, n1.echo("198.51.100.6", ECHOES))
     expect("a tunnel is made, changed and deleted", "", control_plane(n2))
     expect("the other tunnel: nothing is dropped", lost, (n2.stat("b1", "rx_dropped"), n1.stat("b1", "rx_dropped")))
-    sent, (done, most) = n1.stat("f1", "tx_packets") - sent, counts.read()
+    sent, (done, most, seen) = n1.stat("f1", "tx_packets") - sent, counts.read()
     done -= delivered
+    check("the other tunnel's packets were looked at", seen - others >= ECHOES, seen - others)
     diag(f"{sent} packets into the tunnel that is flooded, {done} delivered; the other's waited for at most {most}")
     check(f"there was {TIMES} times as much as could be delivered", sent > TIMES * done, sent, done)
     with differs("a queue for each device"):
