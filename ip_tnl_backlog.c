@@ -26,7 +26,10 @@
  * thresholds, Choudhury and Hahne 1998): devices that flood leave room for the others.
  *
  * Lifetime. A queued packet holds no reference to its device. ip_tnl_backlog_flush()
- * waits for what is queued; ip_tnl_dev.c says when a device calls it.
+ * waits for what is queued; ip_tnl_dev.c says when a device calls it. By then nobody waits
+ * any more for references to the device, which the stack may take: so packets of a device
+ * that is down are dropped. A poll that still sees it running ends before the grace period
+ * after which its references are waited for.
  *
  * CPU hotplug. The NAPI context of a CPU that goes offline is run by another one until its
  * queues are empty. A CPU does not come back before that: see ip_tnl_backlog_prepare_cpu().
@@ -51,6 +54,7 @@
 
 #define IP_TNL_UDP_BITS		6
 #define IP_TNL_SHARES		64
+#define IP_TNL_CPU_WAIT		(10 * HZ)
 
 /*
  * The backlog of one CPU. All members but @enqueued and @delivered are that CPU's softirq's;
@@ -106,7 +110,7 @@ static bool ip_tnl_udp_skips_gro(struct ip_tnl_backlog *backlog, const struct sk
 {
 	u64 pair;
 
-	if (skb->dev->features & (NETIF_F_GRO_FRAGLIST | NETIF_F_GRO_UDP_FWD))
+	if (READ_ONCE(skb->dev->features) & (NETIF_F_GRO_FRAGLIST | NETIF_F_GRO_UDP_FWD))
 		return false;
 	pair = ip_tnl_udp_pair(skb, iph);
 	return backlog->gro_skip[ip_tnl_udp_slot(pair)] == pair;
@@ -116,7 +120,7 @@ static bool ip_tnl_skips_gro(struct ip_tnl_backlog *backlog, const struct sk_buf
 {
 	const struct iphdr *iph = ip_hdr(skb);
 
-	if (unlikely(!(skb->dev->features & NETIF_F_GRO)))
+	if (unlikely(!(READ_ONCE(skb->dev->features) & NETIF_F_GRO)))
 		return true;
 	/* GRO does not merge MPLS, but would reset the transport header. */
 	if (skb->protocol != htons(ETH_P_IP))
@@ -203,15 +207,20 @@ static bool ip_tnl_gro_misses_flow(const struct sk_buff *skb)
 	}
 }
 
+static void ip_tnl_backlog_drop(struct sk_buff *skb)
+{
+	dev_core_stats_rx_dropped_inc(skb->dev);
+	kfree_skb(skb);
+}
+
 static void ip_tnl_gro_receive(struct ip_tnl_backlog *backlog, struct sk_buff *skb)
 {
 	u64 pair = ip_tnl_gro_pair(skb);
 	gro_result_t result;
 
 	/* GRO writes to the headers; a packet socket may hold a clone. */
-	if (skb_unclone(skb, GFP_ATOMIC)) {
-		dev_core_stats_rx_dropped_inc(skb->dev);
-		kfree_skb(skb);
+	if (unlikely(!netif_running(skb->dev)) || skb_unclone(skb, GFP_ATOMIC)) {
+		ip_tnl_backlog_drop(skb);
 		return;
 	}
 	if (ip_tnl_gro_misses_flow(skb))
@@ -267,8 +276,15 @@ static int ip_tnl_move(struct sk_buff_head *from, struct sk_buff_head *to, int b
 /* Delivers a queue by its list_head view, which netif_receive_skb_list() takes. */
 static void ip_tnl_receive_list(struct sk_buff_head *queue)
 {
+	struct sk_buff *skb, *next;
 	LIST_HEAD(list);
 
+	skb_queue_walk_safe(queue, skb, next) {
+		if (likely(netif_running(skb->dev)))
+			continue;
+		__skb_unlink(skb, queue);
+		ip_tnl_backlog_drop(skb);
+	}
 	if (skb_queue_empty(queue))
 		return;
 	BUILD_BUG_ON(offsetof(struct sk_buff, list) != offsetof(struct sk_buff, next));
@@ -316,8 +332,10 @@ static int ip_tnl_backlog_poll(struct napi_struct *napi, int budget)
 		ip_tnl_gro_receive(backlog, skb);
 	ip_tnl_receive_list(&nogro);
 	/* More packets must not keep a waiter waiting: with one, go on and count. */
-	if (left && !wq_has_sleeper(&ip_tnl_flush_wait))
+	if (left && !wq_has_sleeper(&ip_tnl_flush_wait)) {
+		napi_gro_flush(napi, false);	/* their devices may go before the next poll */
 		return budget;
+	}
 	done = min(done, budget - 1);
 	napi_complete_done(napi, done);
 	/* From here on another poll may preempt this one, where softirqs can be preempted. */
@@ -400,12 +418,14 @@ static bool ip_tnl_backlog_is_flushed(const struct ip_tnl_backlog *backlog, u32 
 	return (s32)(smp_load_acquire(&backlog->delivered) - enqueued) >= 0;
 }
 
-static void ip_tnl_backlog_flush_one(const struct ip_tnl_backlog *backlog)
+/* Waits for at most @timeout jiffies. Return: false if that was not enough. */
+static bool ip_tnl_backlog_flush_one(const struct ip_tnl_backlog *backlog, long timeout)
 {
 	u32 enqueued = READ_ONCE(backlog->enqueued);
 
-	if (!ip_tnl_backlog_is_flushed(backlog, enqueued))
-		wait_event(ip_tnl_flush_wait, ip_tnl_backlog_is_flushed(backlog, enqueued));
+	return ip_tnl_backlog_is_flushed(backlog, enqueued) ||
+	       wait_event_timeout(ip_tnl_flush_wait,
+				  ip_tnl_backlog_is_flushed(backlog, enqueued), timeout);
 }
 
 /**
@@ -421,15 +441,20 @@ void ip_tnl_backlog_flush(void)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		ip_tnl_backlog_flush_one(per_cpu_ptr(ip_tnl_backlogs, cpu));
+		ip_tnl_backlog_flush_one(per_cpu_ptr(ip_tnl_backlogs, cpu), MAX_SCHEDULE_TIMEOUT);
 }
 
-/* CPU hotplug, before a CPU starts: what it left behind has been delivered, the poll has ended. */
+/*
+ * CPU hotplug, before a CPU starts: what it left behind has been delivered, the poll has
+ * ended. Return: 0, or -EBUSY for a CPU that was not taken off as far as another one takes
+ * over what it left (cpuN/hotplug/target).
+ */
 static int ip_tnl_backlog_prepare_cpu(unsigned int cpu)
 {
 	struct ip_tnl_backlog *backlog = per_cpu_ptr(ip_tnl_backlogs, cpu);
 
-	ip_tnl_backlog_flush_one(backlog);
+	if (!ip_tnl_backlog_flush_one(backlog, IP_TNL_CPU_WAIT))
+		return -EBUSY;
 	napi_disable(&backlog->napi);
 	napi_enable(&backlog->napi);
 	return 0;
@@ -474,6 +499,7 @@ int ip_tnl_backlog_init(void)
 		local_lock_init(&backlog->bh_lock);
 		__skb_queue_head_init(&backlog->gro);
 		__skb_queue_head_init(&backlog->nogro);
+		backlog->gro_expires = jiffies;
 		set_bit(NAPI_STATE_NO_BUSY_POLL, &backlog->napi.state);
 		netif_napi_add(ip_tnl_napi_dev, &backlog->napi, ip_tnl_backlog_poll);
 		napi_enable(&backlog->napi);

@@ -234,6 +234,7 @@ enum card_order_flags {
 	FLAG_CLONED	= 16,	/* somebody else has a clone of it */
 	FLAG_SHARED	= 32,	/* somebody else has a reference to it; only where it is received */
 	FLAG_COUNTS	= 64,	/* of a mark: keep what the devices count, too */
+	FLAG_UNTIL_DOWN	= 128,	/* received; then no softirq before device "protocol" is down */
 };
 
 /* What is written to the device: orders, each with its frame, and padded to 4 bytes. */
@@ -249,7 +250,7 @@ struct card_order {
 	u16	csum_offset;
 	u16	head;		/* bytes in the linear part, 0: all */
 	u16	piece;		/* bytes of each skb in the frag list; 0: pages instead */
-	u16	protocol;	/* EtherType, for ORDER_TRANSMIT_L3 */
+	u16	protocol;	/* EtherType, for ORDER_TRANSMIT_L3; see FLAG_UNTIL_DOWN */
 };
 
 static int card_add_pages(struct sk_buff *skb, const u8 *data, unsigned int len)
@@ -333,11 +334,26 @@ static struct sk_buff *card_make(const struct card_order *o, const u8 *frame)
 	return skb;
 }
 
-static void card_receive(struct net_device *dev, struct sk_buff *skb)
+/* With BH off, while another CPU works. */
+static void card_wait_until_down(struct net *net, int ifindex)
+{
+	unsigned long end = jiffies + CARD_WAIT;
+	struct net_device *dev;
+
+	rcu_read_lock();
+	dev = dev_get_by_index_rcu(net, ifindex);
+	while (dev && netif_running(dev) && time_before(jiffies, end))
+		cpu_relax();
+	rcu_read_unlock();
+}
+
+static void card_receive(struct net_device *dev, struct sk_buff *skb, int until_down)
 {
 	skb->protocol = eth_type_trans(skb, dev);
 	local_bh_disable();
 	netif_receive_skb(skb);
+	if (until_down)
+		card_wait_until_down(dev_net(dev), until_down);
 	local_bh_enable();
 }
 
@@ -393,7 +409,7 @@ static int card_order(struct net_device *dev, const struct card_order *o, const 
 		other = skb_get(skb);
 	switch (o->what) {
 	case ORDER_RECEIVE:
-		card_receive(dev, skb);
+		card_receive(dev, skb, o->flags & FLAG_UNTIL_DOWN ? o->protocol : 0);
 		break;
 	case ORDER_GRO:
 		card_gro(dev, skb);

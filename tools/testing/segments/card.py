@@ -13,10 +13,11 @@ SORTS = ["none", "full", "csum", "csum-enc", "ipcsum", "nosg", "tso", "partial",
 INPUTS = ["in", "inlist", "loop"]
 
 
-def order(ifindex, what, frame=b"", kind=NONE, flags=0, size=0, segments=0, start=0, offset=0, head=0, piece=0):
+def order(ifindex, what, frame=b"", kind=NONE, flags=0, size=0, segments=0, start=0, offset=0, head=0, piece=0,
+          protocol=0):
     """-> struct card_order with its frame"""
     data = struct.pack("=IIHHHHHHHHHH", len(frame), ifindex, what, kind, flags, size, segments, start, offset, head,
-                       piece, 0) + frame
+                       piece, protocol) + frame
     return data + bytes(-len(data) % 4)
 
 
