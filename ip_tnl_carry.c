@@ -52,12 +52,14 @@ struct ip_tnl_kept {
 static LIST_HEAD(ip_tnl_kept);
 static bool ip_tnl_recording;
 
-static void ip_tnl_carry_keep(const struct ip_tnl_kept *what)
+static int ip_tnl_carry_keep(const struct ip_tnl_kept *what)
 {
 	struct ip_tnl_kept *kept = kmemdup(what, sizeof(*what), GFP_KERNEL);
 
-	if (kept)
-		list_add_tail(&kept->list, &ip_tnl_kept);
+	if (!kept)
+		return -ENOMEM;
+	list_add_tail(&kept->list, &ip_tnl_kept);
+	return 0;
 }
 
 static void ip_tnl_carry_forget(void)
@@ -86,16 +88,20 @@ static int ip_tnl_carry_event(struct notifier_block *nb, unsigned long event, vo
 	struct ip_tunnel *t = netdev_priv(dev);
 	struct ip_tnl_kept kept = {};
 
-	/* A device that moves to another namespace is unregistered for those who stay only. */
-	if (event != NETDEV_UNREGISTER || dev->reg_state == NETREG_REGISTERED ||
+	/*
+	 * A device that moves to another namespace is unregistered for those who stay only, and
+	 * is still registered; one that is being waited for is unregistered again.
+	 */
+	if (event != NETDEV_UNREGISTER || dev->reg_state != NETREG_UNREGISTERING ||
 	    !ip_tnl_recording || !ip_tnl_has_seqno(dev))
 		return NOTIFY_DONE;
 	kept.net = dev_net(dev)->net_cookie;
 	kept.index = dev->ifindex;
 	kept.in = t->i_seqno;
 	kept.out = atomic_read(&t->o_seqno);
-	if (kept.in || kept.out)
-		ip_tnl_carry_keep(&kept);
+	if ((kept.in || kept.out) && ip_tnl_carry_keep(&kept))
+		netdev_warn(dev, "no memory to keep the sequence numbers %u (receive) and %u (transmit)\n",
+			    kept.in, kept.out);
 	return NOTIFY_DONE;
 }
 
@@ -155,10 +161,8 @@ static int ip_tnl_carry_line(struct net *net, const char *line)
 	}
 	if (sscanf(line, "seq %d %u %u", &kept.index, &kept.in, &kept.out) == 3)
 		return ip_tnl_carry_seq(net, kept.index, kept.in, kept.out);
-	if (sscanf(line, "index %15s %d", kept.name, &kept.index) == 2 && kept.index > 0) {
-		ip_tnl_carry_keep(&kept);
-		return 0;
-	}
+	if (sscanf(line, "index %15s %d", kept.name, &kept.index) == 2 && kept.index > 0)
+		return ip_tnl_carry_keep(&kept);
 	return -EINVAL;
 }
 
