@@ -96,6 +96,17 @@ void ip_tnl_gre_fill(struct sk_buff *skb, const struct ip_tnl_params *p)
 	ip_tnl_put(skb, IFLA_GRE_IGNORE_DF, p->ignore_df);
 }
 
+/* Return true if a device is a member of a group. Context: RTNL. */
+static bool gre_is_member(const struct in_device *in_dev, __be32 group)
+{
+	const struct ip_mc_list *im;
+
+	for (im = rtnl_dereference(in_dev->mc_list); im; im = rtnl_dereference(im->next_rcu))
+		if (im->multiaddr == group)
+			return true;
+	return false;
+}
+
 /*
  * Joins the group on the device that leads to it. Context: RTNL. Return: its ifindex, 0
  * where the remote is no group, or a negative errno.
@@ -110,12 +121,13 @@ static int gre_join(const struct ip_tunnel *t, const struct ip_tnl_params *p)
 	rt = ip_tnl_route(t->net, p, NULL);
 	if (IS_ERR(rt))
 		return -EADDRNOTAVAIL;
-	in_dev = __in_dev_get_rtnl(rt->dst.dev);
+	in_dev = __in_dev_get_rtnl(READ_ONCE(rt->dst.dev));
 	ip_rt_put(rt);		/* RTNL keeps the device */
 	if (!in_dev)
 		return -EADDRNOTAVAIL;
 	ip_mc_inc_group(in_dev, p->remote);
-	return in_dev->dev->ifindex;
+	/* It does not say whether it had the memory. */
+	return gre_is_member(in_dev, p->remote) ? in_dev->dev->ifindex : -ENOMEM;
 }
 
 /* Leaves the group where it was joined. Context: RTNL. */
