@@ -138,7 +138,8 @@ static struct ip_tnl *ip_tnl_ioctl_target(struct net_device *dev, struct ip_tnl_
  *
  * Return: 0; -EPERM without CAP_NET_ADMIN in the underlay's
  * namespace, or to delete the fallback device; -EINVAL for parameters or a
- * @cmd that make no sense; -E2BIG for a bad name; -EEXIST, -ENOENT; -ENOMEM.
+ * @cmd that make no sense; -E2BIG for a bad name; -EEXIST, -ENOENT; -ENOMEM; -ENODEV
+ * while the module is unloaded.
  */
 int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd)
 {
@@ -150,6 +151,8 @@ int ip_tnl_ctl(struct net_device *dev, struct ip_tunnel_parm *u, int cmd)
 
 	if (cmd != SIOCGETTUNNEL && !ns_capable(net->user_ns, CAP_NET_ADMIN))
 		return -EPERM;
+	if (cmd == SIOCADDTUNNEL && kind->closing)
+		return -ENODEV;
 	if ((cmd == SIOCADDTUNNEL || cmd == SIOCCHGTUNNEL) && !ip_tnl_parm_ok(kind, u))
 		return -EINVAL;
 	if (cmd == SIOCADDTUNNEL || cmd == SIOCCHGTUNNEL)

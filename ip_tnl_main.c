@@ -169,10 +169,17 @@ EXPORT_SYMBOL_GPL(ip_tnl_kind_register);
  * ip_tnl_kind_unregister() - take a kind and all of its devices away
  * @kind: registered kind
  *
+ * A device that was deleted a moment ago may be waited for yet, by whoever deleted it:
+ * rtnl_link_unregister() sees to these. After it only the fallback devices are left, which
+ * nobody can delete; so no other may be made.
+ *
  * Context: process.
  */
 void ip_tnl_kind_unregister(struct ip_tnl_kind *kind)
 {
+	rtnl_lock();
+	kind->closing = true;
+	rtnl_unlock();
 	rtnl_link_unregister(&kind->link_ops);
 	unregister_pernet_device(&kind->device_ops);
 	unregister_pernet_subsys(&kind->table_ops);

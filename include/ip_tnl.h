@@ -178,6 +178,7 @@ struct ip_tnl_attrs {
  * @fallback_protocol: &ip_tnl_params.protocol of the fallback device
  * @options: GRE wire flags that can be configured; 0 for a kind without a header
  * @change_collect_md: a change may name the external mode that the device has
+ * @closing: set while the kind is unregistered, so that no ioctl makes a device; RTNL
  * @attrs: attribute numbers
  * @protocol_ok: whether an &ip_tnl_params.protocol can be configured
  * @hlen: bytes of the kind's own header; NULL for a kind without one
@@ -201,6 +202,7 @@ struct ip_tnl_kind {
 	u8				fallback_protocol;
 	__be16				options;
 	bool				change_collect_md;
+	bool				closing;
 	struct ip_tnl_attrs		attrs;
 	size_t				fill_size;
 
