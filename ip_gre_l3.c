@@ -218,7 +218,7 @@ static void gre_l3_changed(struct net_device *dev, const struct ip_tnl_params *o
 {
 	/* Senders make room for what they read here, and gre_header_create() for the rest. */
 	if (dev->header_ops == &gre_header_ops)
-		dev->hard_header_len = sizeof(struct iphdr) + ip_tnl_gre_hlen(p);
+		WRITE_ONCE(dev->hard_header_len, sizeof(struct iphdr) + ip_tnl_gre_hlen(p));
 	ip_tnl_gre_changed(dev, old, p);
 }
 

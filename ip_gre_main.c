@@ -110,7 +110,7 @@ static int gre_rcv(struct sk_buff *skb)
 		if (!pkt.md)
 			goto drop;
 	}
-	ip_tnl_rcv(e, skb, &pkt, log_ecn_error);
+	ip_tnl_rcv(e, skb, &pkt, READ_ONCE(log_ecn_error));
 	return 0;
 
 drop:

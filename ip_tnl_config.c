@@ -22,7 +22,7 @@ static struct net_device *ip_tnl_lower_dev(struct net *net, const struct ip_tnl_
 	if (p->remote) {
 		rt = ip_tnl_route(net, p, NULL);
 		if (!IS_ERR(rt)) {
-			lower = rt->dst.dev;	/* RTNL keeps it */
+			lower = READ_ONCE(rt->dst.dev);	/* RTNL keeps it */
 			ip_rt_put(rt);
 		}
 	}
@@ -207,7 +207,8 @@ static void ip_tnl_rebind(struct net_device *dev, const struct ip_tnl_params *ol
 	if (old->link != new->link || old->fwmark != new->fwmark)
 		mtu = ip_tnl_bind(dev, new);
 	else
-		WRITE_ONCE(dev->needed_headroom, max(dev->needed_headroom + more, 0));
+		WRITE_ONCE(dev->needed_headroom,
+			   max(READ_ONCE(dev->needed_headroom) + more, 0));
 	if (set_mtu && mtu != dev->mtu)
 		WRITE_ONCE(dev->mtu, mtu);
 	if (ip_tnl_kind(dev)->changed)

@@ -275,7 +275,7 @@ static void ip_tnl_set_mac_header(struct sk_buff *skb, struct net_device *dev)
 	if (dev->type == ARPHRD_ETHER) {
 		skb->protocol = eth_type_trans(skb, dev);
 		skb_postpull_rcsum(skb, eth_hdr(skb), ETH_HLEN);
-	} else if (dev->hard_header_len) {
+	} else if (READ_ONCE(dev->hard_header_len)) {
 		skb_pop_mac_header(skb);
 	} else {
 		skb_reset_mac_header(skb);

@@ -426,7 +426,8 @@ static void ip_tnl_report_errors(struct sk_buff *skb, struct ip_tunnel *t)
 static int ip_tnl_cow_head(struct sk_buff *skb, struct net_device *dev,
 			   const struct rtable *rt, int hlen)
 {
-	unsigned int room = LL_RESERVED_SPACE(rt->dst.dev) + rt->dst.header_len +
+	const struct net_device *out = READ_ONCE(rt->dst.dev);
+	unsigned int room = LL_RESERVED_SPACE(out) + rt->dst.header_len +
 			    sizeof(struct iphdr) + hlen;
 
 	ip_tunnel_adj_headroom(dev, room);
@@ -489,7 +490,7 @@ struct rtable *ip_tnl_tx_prepare(struct sk_buff *skb, struct net_device *dev,
 		DEV_STATS_INC(dev, tx_carrier_errors);
 		goto error;
 	}
-	if (rt->dst.dev == dev) {
+	if (READ_ONCE(rt->dst.dev) == dev) {
 		DEV_STATS_INC(dev, collisions);
 		goto error;
 	}

@@ -45,7 +45,7 @@ static int ipip_rcv_proto(struct sk_buff *skb, u8 protocol, __be16 proto)
 		if (!pkt.md)
 			goto drop;
 	}
-	ip_tnl_rcv(e, skb, &pkt, log_ecn_error);
+	ip_tnl_rcv(e, skb, &pkt, READ_ONCE(log_ecn_error));
 	return 0;
 
 drop:
@@ -130,6 +130,7 @@ static int ipip_fill_forward_path(struct net_device_path_ctx *ctx, struct net_de
 {
 	const struct ip_tnl *t = netdev_priv(ctx->dev);
 	const struct ip_tnl_entry *e = rcu_dereference(t->entry);
+	struct net_device *out;
 	struct rtable *rt;
 	__be32 saddr;
 
@@ -140,12 +141,13 @@ static int ipip_fill_forward_path(struct net_device_path_ctx *ctx, struct net_de
 	rt = ip_tnl_route(t->tunnel.net, &e->p, &saddr);
 	if (IS_ERR(rt))
 		return PTR_ERR(rt);
-	if (rt->dst.dev == ctx->dev) {
+	out = READ_ONCE(rt->dst.dev);	/* the caller's RCU section keeps it */
+	if (out == ctx->dev) {
 		ip_rt_put(rt);
 		return -ELOOP;
 	}
 	path->dev = ctx->dev;
-	ctx->dev = rt->dst.dev;		/* the caller's RCU section keeps it */
+	ctx->dev = out;
 	if (!forward_path_set_tun(path, &rt->dst, saddr, e->p.remote))
 		ip_rt_put(rt);
 	return 0;
