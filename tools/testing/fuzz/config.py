@@ -37,8 +37,8 @@ NAMESPACES = ["fz0", "fz1", "fz2"]
 FALLBACK = {"tunl0": "ipip", "gre0": "gre", "gretap0": "gretap", "erspan0": "erspan"}
 DEVICES = [f"d{n}" for n in range(12)] + list(FALLBACK)
 KINDS = ["ipip", "gre", "gretap", "erspan"]
-MODULES = ["fou", "fou", "fou", "fou", "ipip", "ip_gre", "gre", "tunnel4", "ip_tunnel_core", "sit", "xfrm4_tunnel",
-           "ip_vti"]
+MODULES = ["fou", "fou", "fou", "fou", "dummy", "veth", "ipip", "ip_gre", "gre", "tunnel4", "ip_tunnel_core",
+           "sit", "xfrm4_tunnel", "ip_vti"]
 
 ADDRESSES = ["192.0.2.1", "192.0.2.16", "192.0.2.17", "0.0.0.0", "192.0.2.2", "198.51.100.1", "224.0.0.5", "127.0.0.1",
              "255.255.255.255", "240.0.0.1"]
@@ -56,7 +56,10 @@ VALUES = {
 VALUES["OFLAGS"], VALUES["OKEY"] = VALUES["IFLAGS"], VALUES["IKEY"]
 VALUES["LOCAL"] = VALUES["REMOTE"] = ADDRESSES
 LINK_VALUES = {"MTU": ["68", "1280", "1476", "65535", "0", "67"],
-               "ADDRESS": ["hex:c0000201", "hex:020000000001", "hex:"], "BROADCAST": ["hex:c0000210", "hex:e0000005"]}
+               "ADDRESS": ["hex:c0000201", "hex:020000000001", "hex:"], "BROADCAST": ["hex:c0000210", "hex:e0000005"],
+               "LINK_NETNSID": ["1", "2", "1", "0", "9", "-1"], "TARGET_NETNSID": ["1", "9"], "NEW_NETNSID": ["1", "5"]}
+NETNSIDS = {name: number for number, name in enumerate(NAMESPACES)}     # by which namespaces know others
+STRANGE = ["%d", "a/b", "x" * 15, "x" * 16, "..", "eth0:1", " "]                    # names of devices
 SYSCTLS = [("ipv4/ip_forward", "01"), ("ipv4/conf/all/rp_filter", "012"), ("ipv4/ip_default_ttl", "19"),
            ("ipv4/ip_no_pmtu_disc", "0123"), ("ipv4/fwmark_reflect", "01"), ("ipv4/conf/default/accept_local", "01"),
            ("core/fb_tunnels_only_for_init_net", "012"), ("ipv4/ip_forward_use_pmtu", "01")]
@@ -149,6 +152,10 @@ def attributes(rng, kind):
     if not rng.randrange(8):
         name = rng.choice(list(LINK_VALUES))
         words.append(f"@{name}={value(rng, 'hex', LINK_VALUES[name])}")
+    if words and not rng.randrange(32):
+        words.append(rng.choice(words))         # twice
+    if not rng.randrange(32):
+        words = []                              # no data at all
     if not rng.randrange(32):
         words.append(f"{rng.randrange(64)}=hex:{rng.randbytes(rng.randrange(9)).hex()}")
     return words
@@ -166,7 +173,7 @@ def netlink(rng, ns, dev):
 
 def ioctl(rng, ns, dev):
     command = rng.choice("get add add chg chg del getprl addprl get6rd 0x89ff".split())
-    words = [f"name={rng.choice(DEVICES + [dev] * 8 + [''])}", f"saddr={rng.choice(ADDRESSES)}",
+    words = [f"name={rng.choice(DEVICES + [dev] * 8 + [''] + STRANGE[:2])}", f"saddr={rng.choice(ADDRESSES)}",
              f"daddr={rng.choice(ADDRESSES)}", f"protocol={rng.choice((4, 47, 47, 0, 41, 137))}",
              f"i_flags={rng.choice(VALUES['IFLAGS'])}", f"o_flags={rng.choice(VALUES['IFLAGS'])}",
              f"i_key={rng.choice(VALUES['IKEY'])}", f"o_key={rng.choice(VALUES['IKEY'])}",
@@ -176,12 +183,15 @@ def ioctl(rng, ns, dev):
         words.append(f"{rng.choice(('version', 'ihl'))}={rng.randrange(16)}")
     if not rng.randrange(32):
         words.append("pointer=8")
+    if not rng.randrange(32):
+        words.append(f"name={rng.choice(STRANGE)}")
     return ["ioctl", ns, rng.choice((dev, "tunl0", "gre0")), command, *words]
 
 
 def device(rng, ns, dev):
     what = rng.choice("del del up up up down rename mtu move move".split())
-    more = {"rename": [rng.choice(DEVICES)], "mtu": [rng.choice(LINK_VALUES["MTU"])], "move": [rng.choice(NAMESPACES)]}
+    more = {"rename": [rng.choice(DEVICES + STRANGE[:1])], "mtu": [rng.choice(LINK_VALUES["MTU"])],
+            "move": [rng.choice(NAMESPACES)]}
     return [what, ns, dev, *more.get(what, [])]
 
 
@@ -233,6 +243,9 @@ class Kernel:
         self.sockets = {}
         for ns in NAMESPACES:
             self.make(ns)
+        for ns in NAMESPACES:
+            for other, number in NETNSIDS.items():
+                self.command("ip", "-n", ns, "netns", "set", other, str(number))
         self.traffic = None
 
     def start_traffic(self, inject):

@@ -473,10 +473,22 @@ static void mutate(struct packet *p, struct tape *t)
 		put_data(p, t);
 }
 
-static uint16_t protocol_of(const struct packet *p, enum packet_layer first)
+/* Puts what a packet begins with. Return: its EtherType. */
+static uint16_t put_first(struct packet *p, struct tape *t, enum packet_layer first)
 {
-	if (first == LAYER_ETHERNET)
+	if (first == LAYER_OUTER) {
+		put_ip4(p, t, 0, false);
+		return 0x0800;
+	}
+	if (first == LAYER_ETHERNET) {
+		put_ethernet(p, t, 1);
 		return 0x6558;
+	}
+	if (tape_one_in(t, 8)) {
+		put_labels(p, t, 1);
+		return 0x8847;
+	}
+	put_inner(p, t, 1);
 	return p->len && p->data[0] >> 4 == 6 ? 0x86dd : 0x0800;
 }
 
@@ -493,12 +505,6 @@ void packet_make(struct packet *p, struct tape *t, enum packet_layer first)
 	p->len = 0;
 	p->transport = 0;
 	p->unverified = false;
-	if (first == LAYER_OUTER)
-		put_ip4(p, t, 0, false);
-	else if (first == LAYER_ETHERNET)
-		put_ethernet(p, t, 1);
-	else
-		put_inner(p, t, 1);
-	p->protocol = protocol_of(p, first);
+	p->protocol = put_first(p, t, first);
 	mutate(p, t);
 }

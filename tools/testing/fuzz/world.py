@@ -8,15 +8,19 @@ tunnels are 10.2.0.0/24 and 2001:db8::2:0/112.
         "in" (card.c)       tunnels to each peer        br0 br1 bond team macvlan vlan
         192.0.2.0/24  ----  ipip gre gretap erspan  --  on the Ethernet ones
         "full" to peers     external and NBMA ones
-        48 to 79            fallback devices            tc0..: tc sends on into tunnels
+        48 to 79            fallback devices            tc0.., vi1, bp0..: tc, BPF
         "loop" to the rest: what is sent comes back from there, GSO packets whole.
         The last 8 peers are behind the tunnel g80 to one of these, from which
         everything is forwarded to "full", as by a router between nested tunnels.
 """
 import os
+import socket
+import struct
 import subprocess
 
 from differences import SILENT, has_remcsum, is_erspan, is_numbered, number_of
+from bpf import SET_KEY, SET_OPT, KEY_SIZE, Program, attach, call, copy, host, insn, leave, mov, on_stack, store
+from team import set_mode
 from wire import run_ip, sysctl
 
 PEERS = 96
@@ -28,8 +32,14 @@ ENCAPS = ["", "", "encap fou encap-sport auto encap-dport {fou}", "encap gue enc
 ERSPAN = ["erspan_ver 0", "erspan_ver 1 seq key 7 erspan 5",
           "erspan_ver 2 seq key 7 erspan_dir egress erspan_hwid 9"]
 IPIP = ["mode ipip", "mode any", "mode mplsip"]
-PORTS = 6                       # gretap devices that are something's port
-REDIRECTS = 6
+MULTIPATH = range(8, 12)        # peers that two routes lead to
+BPF_REDIRECT, BPF_CLONE_REDIRECT = 23, 13
+# What is put on the way into a device, of tc: target, and for external ones the metadata
+TC = [("i0", ""), ("g1", ""), ("e3", ""), ("nbma", ""), ("xgre", "id 7"), ("e2", ""),
+      ("xgretap", "id 9 csum ttl 9 tos 4"), ("xerspan", "id 5 erspan_opts 1:5:0:0"),
+      ("xerspan", "id 6 erspan_opts 2:0:1:9 nocsum")]
+BPF = [("i1", False, None), ("e4", True, None), ("xgre", False, b""), ("xgretap", True, b""),
+       ("xerspan", False, struct.pack("=II4x", 1, 5))]
 
 
 def run(*words):
@@ -83,6 +93,7 @@ class World:
         self.ports()
         self.routes()
         self.redirects()
+        self.programs()
 
     def add(self, name, sort, words):
         self.tunnels.append((name, sort))
@@ -129,13 +140,15 @@ class World:
         each = "mcast_snooping 0 ageing_time 100000000" if self.compared else "mcast_snooping 1"
         stp = 0 if self.compared else 1
         run_ip(f"link add br0 type bridge {each}", f"link add br1 type bridge {each} vlan_filtering 1 stp_state {stp}",
-               "link add bond0 type bond mode balance-rr", "link add team0 type team",
+               "link add bond0 type bond mode balance-rr", "link add team0 type team")
+        set_mode("team0", "roundrobin")
+        run_ip(
                "link set e1 master br0", "link set e2 master br0", "link set e4 master br1", "link set e5 master br1",
                "link set e7 down", "link set e7 master bond0", "link set e8 down", "link set e8 master team0",
                "link add link e10 name mv0 type macvlan mode bridge", "link add link e11 name vl0 type vlan id 5",
                "link add link e13 name vl1 type vlan id 7 protocol 802.1ad",
                *[f"link set {name} up" for name in "br0 br1 bond0 team0 e7 e8 mv0 vl0 vl1".split()],
-               "addr add 10.3.0.1/24 dev br0", force=True)
+               "addr add 10.3.0.1/24 dev br0")
 
     @staticmethod
     def routes():
@@ -147,18 +160,48 @@ class World:
         lines += ["route add 10.2.0.0/24 dev none", "route add 10.1.0.0/24 dev none", "route add default dev none"]
         lines += [f"route add 2001:db8::2:{n:x} dev g{n}" for n in range(LOOPED)]
         lines += ["route add 192.0.2.104/29 dev g80", "route add 2001:db8::2:0/112 dev csum",
-                  "route add 2001:db8::1:0/112 dev csum", "-f mpls route add 100 dev none"]
-        run_ip(*lines, force=True)
+                  "route add 2001:db8::1:0/112 dev csum",
+                  *(f"route add 192.0.2.{16 + n} nexthop dev full nexthop dev csum" for n in MULTIPATH)]
+        run_ip(*lines)
+        run("ip", "-f", "mpls", "route", "add", "100", "dev", "none")
+        for dev in "i2", "g2", "xgre":          # of which MPLS is received
+            sysctl(**{f"net/mpls/conf/{dev}/input": 1})
 
     def redirects(self):
-        """Devices from which tc sends everything on, to a tunnel that may not be meant for it."""
-        targets = ["i0", "g1", "e3", "nbma", "xgre", "e2"]
-        for n, target in enumerate(targets[:REDIRECTS]):
+        """Devices from which tc sends everything on, to a tunnel that may not be meant for it: what is sent by tc0 and
+        so on, and what vi1 receives."""
+        for n, (target, metadata) in enumerate(TC):
             action = "mirror" if n == 5 else "redirect"
-            keyed = "action tunnel_key set id 7 src_ip 192.0.2.1 dst_ip 192.0.2.30" if target.startswith("x") else ""
+            keyed = f"action tunnel_key set src_ip 192.0.2.1 dst_ip 192.0.2.30 {metadata}" if metadata else ""
             run_ip(f"link add tc{n} type dummy", f"link set tc{n} up")
-            run("tc", "qdisc", "add", "dev", f"tc{n}", "clsact")
-            run(*f"tc filter add dev tc{n} egress matchall {keyed} action mirred egress {action} dev {target}".split())
+            self.on_the_way(f"tc{n}", "egress", f"{keyed} action mirred egress {action} dev {target}")
+        run_ip("link add vi0 type veth peer name vi1", "link set vi0 up", "link set vi1 up")
+        self.on_the_way("vi1", "ingress", "action mirred egress redirect dev g4")
+
+    @staticmethod
+    def on_the_way(dev, way, actions):
+        run("tc", "qdisc", "add", "dev", dev, "clsact")
+        run("tc", "filter", "add", "dev", dev, way, "matchall", *actions.split())
+
+    @staticmethod
+    def programs():
+        """Devices by which BPF sends everything on; with metadata into an external tunnel."""
+        for n, (target, clone, options) in enumerate(BPF):
+            code = b""
+            if options is not None:
+                key = struct.pack("=IIIIIBBHIIIII", 7, host("192.0.2.31"), 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0)
+                code += store(-KEY_SIZE - 4, key) + copy(1, 6) + on_stack(2, -KEY_SIZE - 4) + mov(3, KEY_SIZE) + \
+                    mov(4, 0) + call(SET_KEY)
+            if options:
+                code += store(-64, options) + copy(1, 6) + on_stack(2, -64) + mov(3, len(options)) + call(SET_OPT)
+            index = socket.if_nametoindex(target)
+            if clone:
+                code += copy(1, 6) + mov(2, index) + mov(3, 0) + call(BPF_CLONE_REDIRECT) + leave(2)
+            else:
+                code += mov(1, index) + mov(2, 0) + call(BPF_REDIRECT) + insn(0x95)         # its result is the verdict
+            run_ip(f"link add bp{n} type dummy", f"link set bp{n} up")
+            run("tc", "qdisc", "add", "dev", f"bp{n}", "clsact")
+            attach(f"bp{n}", "egress", Program(code))
 
     def every_way(self):
         """-> the words for inject"""
@@ -169,7 +212,9 @@ class World:
         ways += ["transmit:g19:inner", "transmit:g20:inner", "transmit:e19:ethernet", "transmit:e59:ethernet"]
         ways += [f"transmit:{name}:inner" for name in ("nbma", "many", "wide", "xgre", "xipip", "tunl0", "gre0")]
         ways += [f"transmit:{name}:ethernet" for name in "br0 br1 bond0 team0 mv0 vl0 vl1 gretap0 e1".split()]
-        ways += [f"transmit:tc{n}:{'ethernet' if n % 2 else 'inner'}" for n in range(REDIRECTS)]
+        ways += [f"transmit:tc{n}:{'ethernet' if n % 2 else 'inner'}" for n in range(len(TC))]
+        ways += ["transmit:tc6:ethernet", "transmit:tc8:ethernet", "transmit:vi0:ethernet", "transmit:vi0:inner"]
+        ways += [f"transmit:bp{n}:{layer}" for n in range(len(BPF)) for layer in ("inner", "ethernet")]
         ways += [f"packet:{name}:{'inner' if sort == 'l3' else 'ethernet'}" for name, sort in self.tunnels[::17]]
         ways += ["packet:nbma:outer", "packet:nbma:inner", "packet:wide:outer", "packet:br0:ethernet"]
         ways += [f"datagram:{name}:inner" for name in ("nbma", "g3", "e3", "xgre")]
@@ -185,7 +230,7 @@ class World:
         if sort == "datagram":
             return device != "e3"
         # Packets without its header on an NBMA device; VLAN tags; larger than the device's MTU, which is nopmtudisc
-        if device in "nbma many wide gre0 tc3 vl0 vl1 xgre xipip tc4".split():
+        if device in "nbma many wide gre0 tc3 vl0 vl1 xgre xipip tc4 tc6 tc7 tc8 vi0".split() or device[:2] == "bp":
             return False
         # Frames into erspan that are not IPv4
         if device.startswith(("erspan", "xerspan")) or device == "tc2" or is_erspan(device):

@@ -334,27 +334,34 @@ static struct sk_buff *card_make(const struct card_order *o, const u8 *frame)
 	return skb;
 }
 
-/* With BH off, while another CPU works. */
-static void card_wait_until_down(struct net *net, int ifindex)
-{
-	unsigned long end = jiffies + CARD_WAIT;
-	struct net_device *dev;
-
-	rcu_read_lock();
-	dev = dev_get_by_index_rcu(net, ifindex);
-	while (dev && netif_running(dev) && time_before(jiffies, end))
-		cpu_relax();
-	rcu_read_unlock();
-}
-
-static void card_receive(struct net_device *dev, struct sk_buff *skb, int until_down)
+static void card_receive(struct net_device *dev, struct sk_buff *skb)
 {
 	skb->protocol = eth_type_trans(skb, dev);
 	local_bh_disable();
 	netif_receive_skb(skb);
-	if (until_down)
-		card_wait_until_down(dev_net(dev), until_down);
 	local_bh_enable();
+}
+
+/*
+ * With BH off another CPU brings the device down. Without another one, it is for the softirqs
+ * as if: the bit that they look at is what is cleared first.
+ */
+static void card_receive_until_down(struct net_device *dev, struct sk_buff *skb,
+				    struct net_device *down)
+{
+	bool alone = num_online_cpus() == 1;
+	unsigned long end = jiffies + CARD_WAIT;
+
+	skb->protocol = eth_type_trans(skb, dev);
+	local_bh_disable();
+	netif_receive_skb(skb);
+	if (alone)
+		clear_bit(__LINK_STATE_START, &down->state);
+	while (netif_running(down) && time_before(jiffies, end))
+		cpu_relax();
+	local_bh_enable();
+	if (alone)
+		set_bit(__LINK_STATE_START, &down->state);
 }
 
 static void card_transmit(struct net_device *dev, struct sk_buff *skb)
@@ -394,6 +401,7 @@ static int card_order(struct net_device *dev, const struct card_order *o, const 
 {
 	struct ip_tunnel *t = netdev_priv(dev);
 	struct sk_buff *skb, *other = NULL;
+	struct net_device *down = NULL;
 
 	if (o->what == ORDER_NUMBER) {
 		atomic_set(&t->o_seqno, o->gso_size << 16 | o->gso_segs);
@@ -403,13 +411,18 @@ static int card_order(struct net_device *dev, const struct card_order *o, const 
 	skb = card_make(o, frame);
 	if (!skb)
 		return -ENOMEM;
+	if (o->flags & FLAG_UNTIL_DOWN)
+		down = dev_get_by_index(dev_net(dev), o->protocol);
 	if (o->flags & FLAG_CLONED)
 		other = skb_clone(skb, GFP_KERNEL);
 	else if (o->flags & FLAG_SHARED && o->what == ORDER_RECEIVE)
 		other = skb_get(skb);
 	switch (o->what) {
 	case ORDER_RECEIVE:
-		card_receive(dev, skb, o->flags & FLAG_UNTIL_DOWN ? o->protocol : 0);
+		if (!down)
+			card_receive(dev, skb);
+		else
+			card_receive_until_down(dev, skb, down);
 		break;
 	case ORDER_GRO:
 		card_gro(dev, skb);
@@ -421,6 +434,8 @@ static int card_order(struct net_device *dev, const struct card_order *o, const 
 		card_transmit(dev, skb);
 	}
 	kfree_skb(other);
+	if (down)
+		dev_put(down);
 	return 0;
 }
 

@@ -7,7 +7,7 @@ take a reference to a device that is about to go.
         to be delivered, until the device is down
         t0  the tunnel; the payload is for 203.0.113.1, where a socket listens
 
-Takes two processors.
+With one processor, the card makes it look as if the device were down.
 """
 import os
 import socket
@@ -50,11 +50,17 @@ class Listener:
 def held_back(ns, cards, index, frame):
     """The packet is received, and is still queued when the device is down."""
     def write():
-        os.sched_setaffinity(0, {1})
         cards.write(card.order(index, card.RECEIVE, frame, flags=UNTIL_DOWN, protocol=socket.if_nametoindex("t0")))
 
+    def elsewhere():
+        os.sched_setaffinity(0, {1})
+        write()
+
     before = ns.stat("t0", "rx_packets")
-    thread = threading.Thread(target=write)
+    if os.cpu_count() == 1:
+        write()
+        return ns.stat("t0", "rx_packets") > before
+    thread = threading.Thread(target=elsewhere)
     thread.start()
     queued = until(True, lambda: ns.stat("t0", "rx_packets") > before)
     run_ip("link set t0 down")
@@ -84,8 +90,6 @@ def case(ns, cards, listener, kind, gro):
 
 def main():
     need_modules("ipip", "ip_gre")
-    if os.cpu_count() < 2:
-        raise RuntimeError("needs two processors")
     os.sched_setaffinity(0, {0})
     with NetNs() as ns, ns.inside():
         load_test_module("ip_tnl_card")
