@@ -80,15 +80,29 @@ UNDERLAY = ["link set in up", "link set none up", "route add 192.0.2.64/26 dev n
 
 # ------------------------------------------------------------- what there is
 
+def described(info):
+    """-> what an IFLA_LINKINFO says; attributes may come in any order"""
+    info = dict(links.attributes(info))
+    data = sorted(links.attributes(info.get(INFO_DATA, b"")))
+    kind = info.get(INFO_KIND, b"").rstrip(b"\0").decode()
+    return f"{kind} " + " ".join(f"{number}={value.hex()}" for number, value in data)
+
+
 def picture(ns, dev):
     """-> what can be compared of a device: without its number, and Ethernet addresses, which are random"""
     for head, attrs in links.dump(ns, links.SKIP_STATS):
         if links.name_of(attrs) == dev:
             _, _, kind, _, flags, _ = struct.unpack("=BBHiII", head)
-            kept = {MTU, LINKINFO} | ({ADDRESS, BROADCAST} if kind != ARPHRD_ETHER else set())
+            kept = {MTU} | ({ADDRESS, BROADCAST} if kind != ARPHRD_ETHER else set())
             values = [f"{number}:{value.hex()}" for number, value in attrs if number in kept]
-            return f"type {kind} flags {flags:x} {' '.join(values)}"
+            return f"type {kind} flags {flags:x} {' '.join(values)} {described(dict(attrs).get(LINKINFO, b''))}"
     return "none"
+
+
+def is_same(one, other):
+    """-> whether the answers to a request are the same, and the device afterwards; of a device that is not there, two
+    errors are as good as each other"""
+    return one == other or (one[1] == other[1] == "none" and bool(one[0]) and bool(other[0]))
 
 
 def ends(kind, data):

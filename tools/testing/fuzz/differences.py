@@ -9,7 +9,7 @@ RECORD = struct.Struct("=QHHI")     # struct record of record.h
 COUNTED_APART = {"rx_crc_errors", "rx_errors", "rx_nohandler"}
 # Packets for an NBMA device that do not begin with its header; in-tree sends some.
 SILENT = ("transmit:tc3:ethernet",)
-UNDERLAY = {"in", "full", "csum", "none", "partial", "loop", "lo"}
+UNDERLAY = {"in", "full", "csum", "none", "partial", "loop", "lo", "tap9", "tun9"}
 
 
 def records(log):

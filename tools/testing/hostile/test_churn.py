@@ -26,9 +26,9 @@ ENDS = "local 192.0.2.1 remote 192.0.2.2"
 ERSPAN = "seq key 7 erspan_ver 1 erspan 5"
 KINDS = [f"ipip {ENDS}", f"gre {ENDS}", f"gre {ENDS} key 7 csum seq", f"gretap {ENDS} key 2", f"erspan {ENDS} {ERSPAN}",
          "ipip external", "gre external", "ipip local 192.0.2.1 remote 192.0.2.3 encap fou encap-dport 5555"]
-CHANGES = [f"ipip {ENDS} ttl 9", f"gre {ENDS} csum seq", f"gre {ENDS} key 7", f"gretap {ENDS} key 2 csum",
-           f"erspan {ENDS} {ERSPAN} ttl 9", "ipip external ttl 9", "gre external ttl 9",
-           "ipip local 192.0.2.1 remote 192.0.2.4 encap fou encap-dport 5555"]
+CHANGES = {"c0": f"ipip {ENDS} ttl 9", "c1": f"gre {ENDS} csum seq", "c2": f"gre {ENDS} key 7",
+           "c3": f"gretap {ENDS} key 2 csum", "c4": f"erspan {ENDS} {ERSPAN} ttl 9", "c6": "gre external ttl 9",
+           "c7": "ipip local 192.0.2.1 remote 192.0.2.4 encap fou encap-dport 5555"}
 MOVED = "c0", "c1", "c3"
 MAC = "02:00:00:00:00:01"
 FROM = "192.0.2.2", "192.0.2.1"
@@ -75,7 +75,7 @@ def cycle(outside, number):
         arrived = until(True, lambda: received() > before)
         if number % OFFLINE == 0:
             processor(1, False)
-        run_ip(*(f"link change c{n} type {words}" for n, words in enumerate(CHANGES)))
+        run_ip(*(f"link change {dev} type {words}" for dev, words in CHANGES.items()))
         run_ip(*(f"link set {dev} netns {outside.name}" for dev in MOVED))
         outside.ip(*(line for dev in MOVED for line in (f"link set {dev} up", f"link set {dev} netns {ns.name}")))
         run_ip(*(f"link set {dev} up" for dev in MOVED))
