@@ -37,11 +37,12 @@ static const char *look_erspan(const uint8_t *d, size_t len, struct outside outs
 }
 
 /* Whether the tunnels that could take it have checksums on; see OPTIONS of world.py. */
-static bool expects_checksum(struct outside ip, bool has_key, uint32_t key, bool ethernet)
+static bool expects_checksum(struct outside ip, bool has_key, uint32_t key, uint16_t protocol)
 {
+	bool ethernet = protocol == 0x6558, erspan = protocol == 0x88be || protocol == 0x22eb;
 	uint32_t n = ip.source - PEERS;
 
-	if (n >= PEERS_COUNT || ip.target != LOCAL || (ethernet && n % 3 == 0))
+	if (erspan || n >= PEERS_COUNT || ip.target != LOCAL || (ethernet && n % 3 == 0))
 		return false;
 	switch (n % 8) {
 	case 2:
@@ -100,7 +101,7 @@ static const char *look_gre(const uint8_t *d, size_t len, struct outside outside
 	}
 	at += 4 * !!(flags & GRE_SEQ);
 	if (flags & GRE_CSUM &&
-	    !expects_checksum(outside, flags & GRE_KEY, key, protocol == 0x6558))
+	    !expects_checksum(outside, flags & GRE_KEY, key, protocol))
 		return "GRE packet with a checksum, tunnel without icsum";
 	if (len < at)
 		return NULL;

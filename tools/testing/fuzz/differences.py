@@ -65,10 +65,16 @@ def numbers(left, right, silent):
     return sorted(number for number in left.keys() | right.keys() if differ(number))
 
 
+def counted(before, after):
+    """-> {device: {direction: {counter: packets or bytes between two outputs of ip}}}; devices come later, too"""
+    before, after = ({link["ifname"]: link["stats64"] for link in json.loads(text) if "stats64" in link}
+                     for text in (before, after))
+    return {dev: {way: {name: value - before.get(dev, {}).get(way, {}).get(name, 0) for name, value in values.items()}
+                  for way, values in stats.items()} for dev, stats in after.items()}
+
+
 def counters(left, right):
-    """-> a line for each counter of a device that differs"""
-    left, right = ({link["ifname"]: link["stats64"] for link in json.loads(text) if "stats64" in link}
-                   for text in (left, right))
+    """-> a line for each counter of a device that differs; each is of counted()"""
     lines = []
     for dev in sorted(dev for dev in left.keys() & right.keys() if not is_counted_apart(dev)):
         for direction in "rx", "tx":
