@@ -193,6 +193,8 @@ static netdev_tx_t gre_xmit(struct sk_buff *skb, struct net_device *dev)
 static int gre_prepare(struct net_device *dev, const struct ip_tnl_params *p,
 		       struct netlink_ext_ack *extack)
 {
+	if (p->remote)
+		dev->flags |= IFF_POINTOPOINT;
 	if (p->collect_md) {
 		dev->type = ARPHRD_NONE;
 		return 0;
@@ -202,10 +204,8 @@ static int gre_prepare(struct net_device *dev, const struct ip_tnl_params *p,
 			NL_SET_ERR_MSG(extack, "A multicast remote needs a local address");
 			return -EINVAL;
 		}
-		dev->flags = IFF_BROADCAST;
+		dev->flags = IFF_BROADCAST | IFF_POINTOPOINT;
 	}
-	if (p->remote)
-		dev->flags |= IFF_POINTOPOINT;
 	if (!p->remote || ipv4_is_multicast(p->remote)) {
 		dev->header_ops = &gre_header_ops;
 		dev->hard_header_len = sizeof(struct iphdr) + ip_tnl_gre_hlen(p);

@@ -35,6 +35,7 @@ RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 253, 1
 ARPHRD_ETHER = 1
 NAMESPACES = ["fz0", "fz1", "fz2"]
 FALLBACK = {"tunl0": "ipip", "gre0": "gre", "gretap0": "gretap", "erspan0": "erspan"}
+KEPT = {"lo", "u0", *FALLBACK}
 DEVICES = [f"d{n}" for n in range(12)] + list(FALLBACK)
 KINDS = ["ipip", "gre", "gretap", "erspan"]
 MODULES = ["fou", "fou", "fou", "fou", "dummy", "veth", "ipip", "ip_gre", "gre", "tunnel4", "ip_tunnel_core",
@@ -284,8 +285,9 @@ class Kernel:
         told = []
         for words in operations:
             told.append((getattr(self, "do_" + words[0])(*words[1:]), picture(words[1], words[2])))
-        for words in operations:
-            self.do_del(words[1], words[2])
+        for ns in NAMESPACES:           # also of another name, or elsewhere
+            for dev in {links.name_of(attrs) for _, attrs in links.dump(ns, links.SKIP_STATS)} - KEPT:
+                self.do_del(ns, dev)
         return told
 
     def make(self, ns):

@@ -6,7 +6,7 @@ import struct
 
 RECORD = struct.Struct("=QHHI")     # struct record of record.h
 # Counted by iptnl only, or at another device: see doc/differences.md.
-COUNTED_APART = {"rx_crc_errors", "rx_errors", "rx_nohandler"}
+COUNTED_APART = {"rx_crc_errors", "rx_errors", "rx_nohandler", "rx_dropped"}
 # Packets for an NBMA device that do not begin with its header; in-tree sends some.
 SILENT = ("transmit:tc3:ethernet",)
 UNDERLAY = {"in", "full", "csum", "none", "partial", "loop", "lo", "tap9", "tun9"}

@@ -121,6 +121,19 @@ def is_not_the_fallback():
             expect(f"{fallback}: {dev} is still there", True, dev in {link["ifname"] for link in show("link", "show")})
 
 
+def ends_of_an_external_one():
+    """It may have been given a remote address, too: flags go by that."""
+    for kind in "gre", "ipip":
+        for remote, p2p in ("192.0.2.2", True), ("239.1.1.1", True), (None, False):
+            words = [f"REMOTE={remote}"] if remote else []
+            name = f"{kind} external, remote {remote}"
+            expect(f"{name}: is made", ("", ""),
+                   netlink("new", "y", kind, "LOCAL=192.0.2.1", *words, "COLLECT_METADATA="))
+            flags = set(show("link", "show", "dev", "y")[0]["flags"])
+            expect(f"{name}: flags", {"NOARP", "POINTOPOINT"} if p2p else {"NOARP"}, flags)
+            run_ip("link del y")
+
+
 # -------------------------------------------------------------------- sending
 
 def leaves(bench, name, dev, want, action, size):
@@ -584,6 +597,8 @@ def main():
              "mpls_router", "fou")
     with NetNs() as n0, n0.inside():
         is_not_the_fallback()
+    with NetNs() as n0, n0.inside():
+        ends_of_an_external_one()
     with NetNs() as n0, n0.inside():
         on_the_wire()
     with NetNs() as n1, NetNs() as n2, long_queue():
