@@ -401,8 +401,7 @@ void ip_tnl_backlog_enqueue(struct sk_buff *skb)
 	queued = skb_queue_len(&backlog->gro) + skb_queue_len(&backlog->nogro);
 	if (unlikely(queued > net_max_backlog()) && !ip_tnl_backlog_admit(backlog, skb, queued)) {
 		local_unlock_nested_bh(&ip_tnl_backlogs->bh_lock);
-		dev_core_stats_rx_dropped_inc(skb->dev);
-		kfree_skb(skb);
+		ip_tnl_backlog_drop(skb);
 		return;
 	}
 	__skb_queue_tail(ip_tnl_skips_gro(backlog, skb) ? &backlog->nogro : &backlog->gro, skb);
