@@ -81,12 +81,16 @@ UNDERLAY = ["link set in up", "link set none up", "route add 192.0.2.64/26 dev n
 
 # ------------------------------------------------------------- what there is
 
-def described(info):
-    """-> what an IFLA_LINKINFO says; attributes may come in any order"""
-    info = dict(links.attributes(info))
-    data = sorted(links.attributes(info.get(INFO_DATA, b"")))
-    kind = info.get(INFO_KIND, b"").rstrip(b"\0").decode()
-    return f"{kind} " + " ".join(f"{number}={value.hex()}" for number, value in data)
+def link_info(attrs):
+    """-> kind of a device, or nothing; its own attributes, by number"""
+    info = dict(links.attributes(dict(attrs).get(LINKINFO, b"")))
+    return info.get(INFO_KIND, b"").rstrip(b"\0").decode(), dict(links.attributes(info.get(INFO_DATA, b"")))
+
+
+def described(attrs):
+    """-> what a device says of its kind; attributes may come in any order"""
+    kind, data = link_info(attrs)
+    return f"{kind} " + " ".join(f"{number}={value.hex()}" for number, value in sorted(data.items()))
 
 
 def picture(ns, dev):
@@ -96,7 +100,7 @@ def picture(ns, dev):
             _, _, kind, _, flags, _ = struct.unpack("=BBHiII", head)
             kept = {MTU} | ({ADDRESS, BROADCAST} if kind != ARPHRD_ETHER else set())
             values = [f"{number}:{value.hex()}" for number, value in attrs if number in kept]
-            return f"type {kind} flags {flags:x} {' '.join(values)} {described(dict(attrs).get(LINKINFO, b''))}"
+            return f"type {kind} flags {flags:x} {' '.join(values)} {described(attrs)}"
     return "none"
 
 
@@ -123,14 +127,13 @@ def wrong(ns):
     seen = {}
     for _, attrs in links.dump(ns, links.SKIP_STATS):
         attrs = dict(attrs)
-        info = dict(links.attributes(attrs.get(LINKINFO, b"")))
-        kind = info.get(INFO_KIND, b"").rstrip(b"\0").decode()
+        kind, data = link_info(attrs)
         dev = attrs[links.IFNAME].rstrip(b"\0").decode()
         if kind not in KINDS or LINK_NETNSID in attrs or dev in FALLBACK:
             continue
         if kind in ("gretap", "erspan") and attrs[ADDRESS][0] & 1:
             return f"{ns}: {dev} has a group's Ethernet address"
-        other = seen.setdefault(ends(kind, dict(links.attributes(info.get(INFO_DATA, b"")))), dev)
+        other = seen.setdefault(ends(kind, data), dev)
         if other != dev:
             return f"{ns}: {other} and {dev} are the same tunnel"
     return None
@@ -313,8 +316,7 @@ class Kernel:
         """Count what tunnels have received and sent since the last time, as far as they are still there."""
         for head, attrs in links.dump(NAMESPACES[0], 0):
             attrs = dict(attrs)
-            kind = dict(links.attributes(attrs.get(LINKINFO, b""))).get(INFO_KIND, b"").rstrip(b"\0").decode()
-            if kind in KINDS:
+            if link_info(attrs)[0] in KINDS:
                 index = struct.unpack_from("=i", head, 4)[0]
                 packets = sum(struct.unpack_from("=2Q", attrs[links.STATS64]))      # received and sent
                 self.flow += max(0, packets - self.seen.get(index, 0))

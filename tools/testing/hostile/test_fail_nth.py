@@ -39,7 +39,6 @@ ENDS = "LOCAL=192.0.2.1 REMOTE=192.0.2.9"
 FOU = "ENCAP_TYPE=1 ENCAP_SPORT=7000 ENCAP_DPORT=5555"
 GUE = "ENCAP_TYPE=2 ENCAP_SPORT=7000 ENCAP_DPORT=5557 ENCAP_FLAGS=1"
 FINIT_MODULE = 313              # x86-64
-CLONED = 16                     # of card.c
 INTERVALS = 1, 1, 2, 3, 5
 WITHOUT = {"ioctl: gre is shown"}       # no allocation
 # Attributes that change with time or by chance: OPERSTATE, CARRIER_CHANGES,
@@ -264,9 +263,9 @@ OUTER = "192.0.2.9", "192.0.2.1"
 
 def shapes(cards, index, name, packet):
     """The same packet as cards receive them: -> (what, a function of one system call)"""
-    frame = bytes.fromhex("02000000ca01 020000000101 0800") + packet.bytes()
-    for shape, more in (("in pieces", {"head": 34, "piece": 13}), ("cloned", {"flags": CLONED}),
-                        ("cloned, in pieces", {"flags": CLONED, "head": 34, "piece": 100})):
+    frame = card.ETHERNET + packet.bytes()
+    for shape, more in (("in pieces", {"head": 34, "piece": 13}), ("cloned", {"flags": card.CLONED}),
+                        ("cloned, in pieces", {"flags": card.CLONED, "head": 34, "piece": 100})):
         order = card.order(index, card.RECEIVE, frame, **more)
         yield f"{name}, {shape}, is received", lambda order=order: cards.write(order)
 

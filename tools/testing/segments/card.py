@@ -6,7 +6,8 @@ import struct
 
 RECEIVE, GRO, TRANSMIT, NUMBER = range(4)
 NONE, TCP4, TCP6, UDP, SCTP = range(5)
-DODGY, SUMMED, SUM_LEFT, CRC = 1, 2, 4, 8
+DODGY, SUMMED, SUM_LEFT, CRC, CLONED, UNTIL_DOWN = 1, 2, 4, 8, 16, 128
+ETHERNET = bytes.fromhex("02000000ca01 020000000101 0800")      # before an IPv4 packet for a card
 BY_FRAGMENTS = 0xffff           # gso_size of SCTP
 
 SORTS = ["none", "full", "csum", "csum-enc", "ipcsum", "nosg", "tso", "partial", "max2", "max17"]

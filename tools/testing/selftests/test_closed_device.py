@@ -21,8 +21,6 @@ from ksft import NetNs, check, expect, ksft_run, load_test_module, need_modules,
 from pkt import eth, gre, ip, raw, udp          # noqa: E402
 from wire import differs, run_ip                # noqa: E402
 
-UNTIL_DOWN = 128                # of card.c
-CARD = bytes.fromhex("02000000ca01 020000000101 0800")
 MAC = "02:00:00:00:aa:01"
 FAR = "192.0.2.2", "192.0.2.1"
 INNER = ip("203.0.113.2", "203.0.113.1") / udp(5000, 5000) / raw(20)
@@ -50,7 +48,7 @@ class Listener:
 def held_back(ns, cards, index, frame):
     """The packet is received, and is still queued when the device is down."""
     def write():
-        cards.write(card.order(index, card.RECEIVE, frame, flags=UNTIL_DOWN, protocol=socket.if_nametoindex("t0")))
+        cards.write(card.order(index, card.RECEIVE, frame, flags=card.UNTIL_DOWN, protocol=socket.if_nametoindex("t0")))
 
     def elsewhere():
         os.sched_setaffinity(0, {1})
@@ -75,7 +73,7 @@ def case(ns, cards, listener, kind, gro):
     run_ip(f"link add t0 {mac}type {words} local {FAR[1]} remote {FAR[0]}", "link set t0 up")
     ns.offloads("t0", gro, "gro")
     index = socket.if_nametoindex("in")
-    frame = CARD + packet.bytes()
+    frame = card.ETHERNET + packet.bytes()
     cards.write(card.order(index, card.RECEIVE, frame))
     expect(f"{name}: a packet is delivered", 1, until(1, listener.came))
     dropped = ns.stat("t0", "rx_dropped")
